@@ -1,0 +1,202 @@
+# Forklab. `make help` lists the commands; those of a lab take LAB=02.
+#
+# An implementation is one object file for each of a lab's student files. The
+# same header, demo programs and tests are linked with labs/ (the student's),
+# solutions/, tests/*/wrong/, tests/*/right/, or FILE=some/other.c. Everything
+# built lies in build/VARIANT/LAB/IMPLEMENTATION/.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.SECONDARY:
+.DEFAULT_GOAL := status
+MAKEFLAGS += --no-builtin-rules
+
+# ---- what there is ------------------------------------------------------------
+
+LABS := $(sort $(patsubst labs/%/demo,%,$(wildcard labs/*/demo)))
+THE_LAB = $(firstword $(filter $(LAB) $(LAB)-%,$(LABS)))
+
+VARIANT ?= plain
+BUILD := build/$(VARIANT)
+
+CC := gcc
+OPTIMIZE_plain := -O0
+OPTIMIZE_fast := -O2
+OPTIMIZE_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+OPTIMIZE_coverage := -O0 --coverage
+COMMON_FLAGS := -std=c17 -g -pthread -fno-pie -fno-omit-frame-pointer \
+	-ffile-prefix-map=$(CURDIR)=. $(OPTIMIZE_$(VARIANT)) -MMD -MP
+# Ours is held to more than a student's: unused parts are no misconception.
+WARNINGS := -Wall -Wextra -Werror
+STUDENT_WARNINGS := $(WARNINGS) -Wno-unused-parameter -Wno-unused-function
+OUR_WARNINGS := $(WARNINGS) -Wshadow -Wstrict-prototypes \
+	-Wmissing-prototypes -Wvla -Wwrite-strings -Wpointer-arith
+LDFLAGS := -no-pie -pthread $(OPTIMIZE_$(VARIANT))
+LDLIBS := -lgmp -lm
+# A file that asks for the GNU names itself must not be told twice.
+gnu = $(if $(shell grep -sE '^[[:space:]]*\#[[:space:]]*define[[:space:]]+_GNU_SOURCE' $(1)),,-D_GNU_SOURCE)
+
+# ---- libraries -----------------------------------------------------------------
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	@$(CC) $(COMMON_FLAGS) -D_GNU_SOURCE $(OUR_WARNINGS) -iquote common \
+		-iquote tests/harness -iquote labs/$(word 2,$(subst /, ,$<)) \
+		-c $< -o $@
+
+# Demo programs and tests know their lab's header from where they lie.
+objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
+HARNESS := $(filter-out %/supervise.o %/selftest%,$(call objects,tests/harness/*.c))
+
+$(BUILD)/libcommon.a: $(call objects,common/*.c)
+$(BUILD)/libharness.a: $(HARNESS)
+$(BUILD)/%.a:
+	@rm -f $@
+	@ar rcs $@ $^
+
+SUPERVISE := build/plain/supervise
+build/plain/supervise: $(addprefix build/plain/tests/harness/,supervise.o \
+	tree.o leftovers.o guard.o) build/plain/libcommon.a
+	@$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+
+build/plain/selftest: $(addprefix build/plain/tests/harness/,selftest.o \
+	selftest_calls.called.o) build/plain/libharness.a build/plain/libcommon.a
+	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+
+# What a student's file calls read() is called_read() in the tests.
+$(BUILD)/calls.map: tests/harness/calls.c
+	@mkdir -p $(@D)
+	@sed -nE 's/^[a-zA-Z_ ].*[ *]called_([a-z_0-9A-Z]+)\(.*[,;]$$/\1 called_\1/p' $< | sort -u > $@
+
+# ---- implementations -----------------------------------------------------------
+
+stems = $(patsubst solutions/$(1)/%.c,%,$(wildcard solutions/$(1)/*.c))
+programs = $(patsubst labs/$(1)/demo/%.c,%,$(wildcard labs/$(1)/demo/*.c))
+tests = $(patsubst tests/$(1)/%.c,%,$(wildcard tests/$(1)/test_*.c))
+# pool-unlocked.c replaces pool.c
+stem_of = $(firstword $(subst -, ,$(basename $(notdir $(1)))))
+# the file for stem $(2) of lab $(1) among the files $(3), or the solution's
+source_of = $(firstword $(foreach f,$(3),$(if $(filter $(2),$(call stem_of,$(f))),$(f))) solutions/$(1)/$(2).c)
+
+# $(1) lab, $(2) name of the implementation, $(3) its files
+define implementation
+$(foreach s,$(call stems,$(1)),
+$(BUILD)/$(1)/$(2)/$(s).o: $(call source_of,$(1),$(s),$(3))
+	@mkdir -p $$(@D)
+	@$(CC) $(COMMON_FLAGS) $$(call gnu,$$<) $(STUDENT_WARNINGS) \
+		-iquote labs/$(1) -iquote common -c $$< -o $$@
+)
+$(foreach p,$(call programs,$(1)),
+$(BUILD)/$(1)/$(2)/$(p): $(BUILD)/labs/$(1)/demo/$(p).o \
+		$(foreach s,$(call stems,$(1)),$(BUILD)/$(1)/$(2)/$(s).o) \
+		$(BUILD)/libcommon.a
+	@$(CC) $(LDFLAGS) $$^ -o $$@ $(LDLIBS)
+)
+$(foreach t,$(call tests,$(1)),
+$(BUILD)/$(1)/$(2)/$(t): $(BUILD)/tests/$(1)/$(t).o \
+		$(foreach s,$(call stems,$(1)),$(BUILD)/$(1)/$(2)/$(s).called.o) \
+		$(BUILD)/libharness.a $(BUILD)/libcommon.a
+	@$(CC) $(LDFLAGS) $$^ -o $$@ -lcmocka $(LDLIBS)
+)
+.PHONY: $(1)/$(2)/programs $(1)/$(2)/tests
+$(1)/$(2)/programs: $(foreach p,$(call programs,$(1)),$(BUILD)/$(1)/$(2)/$(p))
+$(1)/$(2)/tests: $(foreach t,$(call tests,$(1)),$(BUILD)/$(1)/$(2)/$(t))
+endef
+
+$(BUILD)/%.called.o: $(BUILD)/%.o $(BUILD)/calls.map
+	@objcopy --redefine-syms=$(BUILD)/calls.map $< $@
+
+cases = $(patsubst tests/$(1)/$(2)/%.c,$(2)-%,$(wildcard tests/$(1)/$(2)/*.c))
+$(foreach l,$(LABS), \
+$(eval $(call implementation,$(l),solution,)) \
+$(eval $(call implementation,$(l),student,$(wildcard labs/$(l)/*.c))) \
+$(foreach k,wrong right,$(foreach c,$(call cases,$(l),$(k)), \
+$(eval $(call implementation,$(l),$(c),$(patsubst $(k)-%,tests/$(l)/$(k)/%.c,$(c)))))))
+ifneq ($(FILE),)
+$(eval $(call implementation,$(THE_LAB),file,$(FILE)))
+endif
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ---- commands --------------------------------------------------------------------
+
+COMMANDS := tests/commands
+export LAB FILE ARGS
+
+.PHONY: status
+status:			## where am I: labs, checks passing, the next step
+	@$(COMMANDS)/status
+
+.PHONY: help
+help:			## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
+
+.PHONY: setup setup-slides
+setup:			## install what is missing (Debian, Ubuntu)
+	@$(COMMANDS)/setup
+setup-slides:		## install what the slides need
+	@slides/setup
+
+# A lab's commands want LAB=.
+.PHONY: need-lab
+need-lab:
+	@if [ -z "$(THE_LAB)" ]; then \
+		echo "$(if $(LAB),There is no lab '$(LAB)'.,Which lab? Say LAB=...)" \
+			"There are: $(LABS)" >&2; exit 2; fi
+
+.PHONY: lab hint watch run
+lab: need-lab		## judge my lab, up to the first thing to understand
+	@tests/harness/judge $(THE_LAB) $(if $(FILE),file,student)
+hint: need-lab		## help with the next step, more of it each time
+	@$(COMMANDS)/hint $(THE_LAB)
+watch: need-lab		## judge again on every save
+	@$(COMMANDS)/watch $(THE_LAB)
+
+PROGRAM ?= $(firstword $(shell sed -n 's/^\# main: //p' labs/$(THE_LAB)/demo/lesson 2>/dev/null) $(call programs,$(THE_LAB)))
+run: need-lab		## run my program: ARGS="--n 2000" PROGRAM=factorials
+	@$(MAKE) -s --no-print-directory $(THE_LAB)/student/programs
+	@build/plain/$(THE_LAB)/student/$(PROGRAM) $(ARGS)
+
+.PHONY: programs
+programs: $(foreach l,$(LABS),$(l)/solution/programs)
+
+.PHONY: demo
+demo:			## every finished program on its lesson's input
+	@$(MAKE) -s --no-print-directory VARIANT=fast programs
+	@VARIANT=fast $(COMMANDS)/demo
+
+TEXTS := README.md tests/README.md $(wildcard labs/*/README.md) $(wildcard slides/[0-9]*.md)
+
+# The parts of check can be run one by one.
+.PHONY: check check-harness check-skeletons check-texts check-labs flake
+check:			## the instructor's: everything must hold
+	@$(COMMANDS)/check
+check-harness: build/plain/supervise build/plain/selftest
+	@bats tests/harness/selftest.bats
+check-skeletons:
+	@$(COMMANDS)/skeletons --check
+check-texts: programs
+	@PATH="$$(printf '$(CURDIR)/build/plain/%s/solution:' $(LABS))$$PATH" \
+		$(COMMANDS)/texts.py --check --run $(wildcard $(TEXTS))
+check-labs:
+	@tests/harness/matrix $(THE_LAB)
+flake:			## judge all again and again on busy cores: RUNS=20
+	@$(COMMANDS)/flake $(THE_LAB)
+
+.PHONY: skeletons texts
+skeletons:		## make labs/*/*.c from the solutions
+	@$(COMMANDS)/skeletons
+texts:			## fill the code blocks of the texts from the sources
+	@$(COMMANDS)/texts.py $(wildcard $(TEXTS))
+
+.PHONY: bench slides lint coverage clean
+bench: programs		## measure: LAB=02
+	@$(COMMANDS)/bench $(THE_LAB)
+slides:			## HTML and PDF of all decks
+	@slides/build
+lint:			## what gcc, cppcheck and shellcheck have to say
+	@$(COMMANDS)/lint
+coverage:		## how much of the solutions the checks run
+	@$(COMMANDS)/coverage
+clean:			## remove everything built
+	@rm -rf build

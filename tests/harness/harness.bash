@@ -1,0 +1,128 @@
+# Helpers for a lab's .bats file: run a program under the supervisor, and tell
+# what was expected, what was seen, and why it matters.
+#
+#   setup, teardown          are defined here; each test gives one row
+#   supervise [--limit S] [--kind file|pipe|tty] [--stdin] PROGRAM ARGUMENT...
+#                            sets status, output, stderr, ended, leftovers
+#   expect_*                 end the test as failed; WHY is one sentence
+#
+# The judge sets BIN (where the programs lie), SUPERVISE, RESULTS, LAB and
+# IMPLEMENTATION.
+
+bats_require_minimum_version 1.5.0
+
+setup() {
+	started=$(date +%s%N)
+	verdict=fail expected='' got='' why='' where=''
+	if [ -e "$RESULTS.stop" ]; then
+		verdict=notrun
+		skip 'an earlier check failed'
+	fi
+}
+
+teardown() {
+	if [ -n "${BATS_TEST_COMPLETED:-}" ] && [ "$verdict" = fail ]; then
+		verdict=pass expected='' got='' why='' where=''
+	elif [ -n "${BATS_TEST_SKIPPED:-}" ] && [ "$verdict" = fail ]; then
+		verdict=skip why=$BATS_TEST_SKIPPED
+	elif [ "$verdict" = fail ]; then
+		: "${why:=The check itself ended with an error.}"
+		[ -n "${KEEP_GOING:-}" ] || : >"$RESULTS.stop"
+	fi
+	row "$verdict" "$expected" "$got" "$why" "$where"
+}
+
+row() {
+	local ms=$((($(date +%s%N) - started) / 1000000)) f line
+	line=$LAB$'\t'$IMPLEMENTATION$'\tprogram\t'$BATS_TEST_DESCRIPTION
+	for f in "$@"; do
+		f=${f//$'\t'/\\t}
+		line+=$'\t'${f//$'\n'/\\n}
+	done
+	printf '%s\t%s\n' "$line" "$ms" >>"$RESULTS"
+}
+
+# Command substitution would lose the bytes at the end; "x" keeps them.
+contents() {
+	local s
+	s=$(cat "$1" && echo x)
+	s=${s%x}
+	printf '%s' "${s%$'\n'}"
+}
+
+supervise() {
+	local options=()
+	while [[ $1 == --* ]]; do
+		options+=("$1" "$2")
+		shift 2
+	done
+	where="\$ $*"
+	local dir=$BATS_TEST_TMPDIR
+	status=0
+	PATH="$BIN:$PATH" "$SUPERVISE" --limit 60 --stdout "$dir/out" \
+		--stderr "$dir/err" --report "$dir/report" "${options[@]}" \
+		-- "$@" 3>&- </dev/null >/dev/null 2>&1 || status=$?
+	output=$(contents "$dir/out")
+	output=${output//$'\r'/}	# a terminal's line ends
+	stderr=$(contents "$dir/err")
+	ended=$(head -n 1 "$dir/report")
+	leftovers=$(sed -n 's/^left //p' "$dir/report")
+	case $ended in
+	stuck) fails 'The program waits for something that can never come.' \
+		'it comes to an end' "nothing moves any more, after: $output" ;;
+	overtime) fails 'The program does not come to an end.' \
+		'it comes to an end' "still busy at the time limit" ;;
+	esac
+}
+
+# fails WHY EXPECTED GOT
+fails() {
+	why=$1 expected=$2 got=$3
+	printf 'expected: %s\ngot: %s\nwhy: %s\n' "$2" "$3" "$1"
+	false
+}
+
+expect_status() {	# STATUS WHY
+	[ "$status" -eq "$1" ] && return
+	fails "$2" "exit status $1" "$ended${stderr:+, and on stderr: $stderr}"
+}
+
+expect_output() {	# TEXT WHY
+	[ "$output" = "$1" ] || fails "$2" "$1" "$output"
+}
+
+expect_lines() {	# TEXT WHY: the same lines in any order
+	[ "$(sort <<<"$output")" = "$(sort <<<"$1")" ] ||
+		fails "$2" "$1"$'\n(in any order)' "$output"
+}
+
+expect_first_line() {	# TEXT WHY
+	[ "$(head -n 1 <<<"$output")" = "$1" ] ||
+		fails "$2" "the first line: $1" "$(head -n 1 <<<"$output")"
+}
+
+expect_last_line() {	# TEXT WHY
+	[ "$(tail -n 1 <<<"$output")" = "$1" ] ||
+		fails "$2" "the last line: $1" "$(tail -n 1 <<<"$output")"
+}
+
+expect_matches() {	# REGEX WHY
+	[[ $output =~ $1 ]] || fails "$2" "something like $1" "$output"
+}
+
+expect_stderr() {	# REGEX WHY
+	[[ $stderr =~ $1 ]] ||
+		fails "$2" "on stderr something like $1" "${stderr:-nothing}"
+}
+
+expect_no_stderr() {	# WHY
+	[ -z "$stderr" ] || fails "$1" 'nothing on stderr' "$stderr"
+}
+
+expect_equal() {	# GOT EXPECTED WHY
+	[ "$1" = "$2" ] || fails "$3" "$2" "$1"
+}
+
+expect_clean() {	# WHY
+	[ -z "$leftovers" ] || fails "$1" 'nothing left behind' "$leftovers"
+}

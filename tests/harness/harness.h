@@ -1,0 +1,246 @@
+/*
+ * harness - judge a student's functions from outside
+ *
+ * Three kinds of process take part in a check:
+ *
+ *   the test program   runs the checks one by one and holds the verdicts;
+ *                      it never calls a student's function
+ *   the fence          a fresh child for each scenario; it and the processes
+ *                      it starts are the only ones in which the student's
+ *                      code runs
+ *   the director       an optional second child that acts while the scenario
+ *                      runs: stops a process, opens a gate, measures
+ *
+ * What they tell each other stands in shared memory (shared()). Whatever a
+ * student's function does - hang, exit, crash, close every descriptor,
+ * signal everybody, return twice - is noticed by the test program and ends
+ * as one failed check.
+ *
+ * Nothing here waits for a time to pass and hopes. A scenario that can no
+ * longer move (every process asleep, nothing timed, no context switch any
+ * more) is recognized as such within a fraction of a second; the limits are
+ * only there for what burns time for ever.
+ */
+#ifndef HARNESS_H
+#define HARNESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* ---- checks and their verdicts (in the test program) ------------------- */
+
+/*
+ * kind:     functions, leftovers, faults, ... (design: from quick to slow)
+ * name:     a sentence about behaviour
+ * run:      ends by returning (passed), or inside expect() or skip_check()
+ * function: the student's function it is about: `where` when nothing better
+ *           is known
+ */
+struct check {
+	const char *kind, *name;
+	void (*run)(void);
+	const void *function;
+};
+
+/* The main of a test program. lab: "02-pool". Returns the exit status. */
+int harness_main(int argc, char **argv, const char *lab,
+		 const struct check *checks, size_t n);
+
+/*
+ * expect - end the check as failed unless ok
+ *
+ * why:      one sentence about the idea, behind the row of the catalogue it
+ *           belongs to if there is one: "L02-01 The result that ..."
+ * expected: what a right program does; use text() to put values in
+ * got:      what was seen, a printf format
+ * Only in the test program, after the scenario has ended: what a scenario
+ * sees it writes into shared memory.
+ */
+void expect(bool ok, const char *why, const char *expected,
+	    const char *got, ...) __attribute__((format(printf, 4, 5)));
+
+/* A formatted string that lives until the check ends. */
+const char *text(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
+
+/* End the check as skipped: "not exercised: ..." or what is missing. */
+_Noreturn void skip_check(const char *reason, ...)
+	__attribute__((format(printf, 1, 2)));
+
+/* size zeroed bytes that all processes of this check share; freed after it. */
+void *shared(size_t size);
+
+/* ---- scenarios --------------------------------------------------------- */
+
+enum fence_how {
+	FENCE_FINISHED,		/* the scenario returned */
+	FENCE_EXITED,		/* exit() or _exit() in the middle: status */
+	FENCE_KILLED,		/* a signal: status is its number */
+	FENCE_STUCK,		/* nothing can move any more */
+	FENCE_OVERTIME,		/* still busy at the limit */
+	FENCE_STORM,		/* hundreds of processes */
+	FENCE_COPIED,		/* a second process returned into the scenario */
+	FENCE_TODO,		/* an unwritten TODO was reached */
+};
+
+struct fence_end {
+	enum fence_how how;
+	int status;
+	pid_t pid;		/* of the fence, which is gone now */
+};
+
+/*
+ * scenario:  runs in the fence; calls the student's functions and leaves
+ *            facts in shared
+ * director:  runs beside it in a process of its own; NULL = none
+ * shared:    from shared(); handed to both
+ * limit:     seconds for a scenario that stays busy; 0 = 20
+ * why_stuck: what to tell when it cannot end; NULL = a neutral sentence
+ */
+struct fence {
+	void (*scenario)(void *shared);
+	void (*director)(void *shared);
+	void *shared;
+	double limit;
+	const char *why_stuck;
+};
+
+/* Run it; any end but FENCE_FINISHED fails the check with its own message. */
+void fence(const struct fence *f);
+
+/* Run it and let the caller judge the end (a TODO still fails the check). */
+struct fence_end fence_try(const struct fence *f);
+
+/*
+ * expect_clean - fail the check if the last fence left anything behind when
+ * its scenario returned: children nobody waited for, processes still
+ * running, descriptors, objects in /dev/shm, System V objects, files in
+ * TMPDIR, signal handlers or blocked signals. The message says which, and
+ * where in the student's file it was made.
+ *
+ * why: for all of them; NULL = a sentence for each kind.
+ */
+void expect_clean(const char *why);
+
+/* In the scenario: the fence's own pid, also asked from its descendants. */
+pid_t fence_pid(void);
+
+/*
+ * In the scenario, after a student's call that could return twice: ends any
+ * process but the fence, and the check fails as FENCE_COPIED.
+ * function: the name for the message: "process_start"
+ */
+void still_alone(const char *function);
+
+/* ---- order: gates, meetings, peaks (in shared memory, all zero at first) - */
+
+/*
+ * A gate is closed until somebody opens it, and then stays open.
+ * gate_wait returns true when it is open, and false when nobody can open it
+ * any more: every process of the scenario is asleep for good (or the
+ * scenario's limit has come).
+ */
+struct gate {
+	uint32_t open;
+};
+void gate_open(struct gate *g);
+bool gate_wait(struct gate *g);
+bool gate_is_open(const struct gate *g);
+
+/*
+ * A meeting proves that n processes (or threads) are there at the same time:
+ * each announces itself and waits for the others. false as for a gate.
+ */
+struct meeting {
+	uint32_t arrived;
+};
+bool meeting_wait(struct meeting *m, uint32_t n);
+
+/* How many are inside a region now, and at most were at once. */
+struct peak {
+	int32_t inside, most;
+};
+int32_t peak_enter(struct peak *p);	/* returns how many are inside now */
+void peak_leave(struct peak *p);
+
+/* ---- observing (anywhere; directors mostly) ---------------------------- */
+
+/* Runs and is not a zombie. */
+bool is_running(pid_t pid);
+
+/* Wait until pid sleeps in a system call; false if it ends or never does. */
+bool wait_until_asleep(pid_t pid);
+
+/* Wait until pid has ended (a zombie counts); false if it never does. */
+bool wait_until_ended(pid_t pid);
+
+/* What the fence and all its descendants used up to now. */
+struct effort {
+	int64_t cpu_ns;
+	int64_t switches;	/* voluntary context switches */
+	int processes;
+};
+struct effort effort(void);
+
+/* What they use during so many seconds from now on. */
+struct effort effort_during(double seconds);
+
+/* Descriptors open in this process. */
+int open_descriptors(void);
+
+/* ---- faults (set in the test program or in the scenario) --------------- */
+
+/*
+ * The calls that the student's file makes go through the harness. A fault
+ * lets the k-th call of one kind in the whole scenario fail, or all of them
+ * from the k-th on. Creation of a process counts as "fork" however it is
+ * done (fork, vfork, clone, posix_spawn).
+ *
+ * call:   "fork", "read", "write", "mmap", "pipe", "waitpid", ...; a family
+ *         ("read" is also recv and readv; "pipe" also socketpair and pipe2;
+ *         "waitpid" also wait, waitid, poll and every other blocking wait)
+ * error:  the errno it fails with; 0 = a short transfer of one byte
+ */
+struct fault {
+	const char *call;
+	int error;
+	int k;			/* from 1 */
+	bool onwards;		/* also every later one */
+};
+void fault_set(const struct fault *fault);
+int fault_hits(void);		/* how often it struck in the last fence */
+
+/*
+ * fault_sweep - the same scenario once for each k = 1, 2, ... until the
+ * fault strikes no more, each time in a fresh fence on zeroed shared memory
+ *
+ * prepare: fills shared memory before each run; may be NULL
+ * judge:   expects, after each run; k is in the text of the failure, and
+ *          `where` is the line of the call that was struck
+ * Skips the check as "not exercised" when the fault never struck.
+ */
+void fault_sweep(const struct fence *f, size_t shared_size, const char *call,
+		 int error, void (*prepare)(void *shared),
+		 void (*judge)(void *shared, const struct fence_end *end));
+
+/* Make every pipe and socket pair of the student's file as small as can be. */
+void small_pipes(void);
+
+/* Hold back the start of each thread until so many have been created. */
+void hold_threads_until(int created);
+
+/* How often the student's file called this family in the last fence. */
+int calls_of(const char *call);
+
+/* Signals for a process or group that no student may signal, counted and
+ * never sent: pid 0, -1 and the test program's. */
+int forbidden_kills(void);
+
+/* Interrupt the calling process with SIGALRM every 5 ms (a handler that does
+ * nothing, without SA_RESTART), until interrupts_stop. */
+void interrupts_start(void);
+void interrupts_stop(void);
+
+#endif

@@ -1,0 +1,110 @@
+/*
+ * internal - what the parts of the harness tell each other
+ *
+ * The board lies in memory that the test program, the fence, the director
+ * and all their descendants share. A student's stray pointer can spoil it,
+ * which can only make a check fail.
+ */
+#ifndef INTERNAL_H
+#define INTERNAL_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "harness.h"
+
+enum {
+	STANDINGS = 1024, FORKS = 4096, DESCRIPTORS = 1024, FRAMES = 16,
+	LEFT_SIZE = 2048, FAMILIES = 16,
+	PROCESSES_MAX = 400,	/* more at once are a fork storm */
+};
+
+/* The blocking call of the student's file that a thread is in. */
+struct standing {
+	_Atomic pid_t tid;
+	pid_t pid;
+	const char *call;	/* NULL: in none */
+	void *pc;		/* where it returns to */
+	long argument;
+};
+
+struct board {
+	pid_t fence, director, test;
+	_Atomic uint32_t events;	/* counts up at each gate opened, ... */
+	_Atomic uint32_t hopeless;	/* gates give up */
+	_Atomic int finished;
+	const char *_Atomic copied;	/* the function that returned twice */
+	_Atomic int todo, todo_line;
+	const char *todo_file;
+	_Atomic int timers;		/* the student armed one */
+	_Atomic int exit_status;	/* of an exit() in the middle */
+	void *exit_pc;
+	void *crash[FRAMES];
+	_Atomic int frames, crash_signal;
+
+	struct fault fault;
+	_Atomic int fault_counter, fault_struck;
+	void *fault_pc;
+	_Atomic int small_pipes, no_more_forks, hold_threads;
+	struct meeting threads;
+	_Atomic int forbidden;
+	void *forbidden_pc;
+	_Atomic int calls[FAMILIES];
+
+	struct standing standings[STANDINGS];
+	_Atomic unsigned next_standing;
+	struct { pid_t pid; void *pc; } forks[FORKS];
+	_Atomic unsigned next_fork;
+	void *opened[DESCRIPTORS];	/* by descriptor, in the fence */
+
+	char left[LEFT_SIZE];		/* what the scenario left behind */
+	void *left_pc;
+};
+
+extern struct board *board;
+
+/* tree.c - the processes below the test program, from /proc */
+struct process {
+	pid_t pid, parent;
+	char state;
+};
+/* Descendants of root, without root itself; returns how many (max at most). */
+int tree_list(pid_t root, struct process *list, int max);
+void tree_kill(pid_t root);
+/* An opaque sum that stays the same while no thread of them runs; 0 when one
+ * of them is running, or will run by itself when a time is over. */
+uint64_t tree_stillness(const struct process *list, int n);
+
+/* sync.c */
+void announce_event(void);
+
+/* standing.c - "the caller waits in read(5) at ..." for each process */
+const char *standing_report(void **pc);
+
+/* leftovers.c */
+void leftovers_before(void);		/* in the fence */
+void leftovers_after(void);
+void leftovers_files(void);		/* only what is not in the process */
+void left_behind(void *pc, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+/* "pipe:[123]" or the like */
+void describe_descriptor(pid_t pid, int fd, char *out, size_t size);
+
+/* fence.c */
+void fence_prepare(void);		/* before each check */
+const char *fence_where(void);		/* the best line that is known */
+
+/* lines.c - "labs/02-pool/pool.c:41 (pool_map)", or "" */
+const char *source_line(const void *address);
+const char *source_of_function(const void *function);
+
+/* checks.c */
+_Noreturn void fail_check(const char *verdict, const char *why,
+			  const char *where, const char *expected,
+			  const char *got);
+
+/* guard.c - no kill(-1) and the like, by any road */
+int guard_install(const pid_t *forbidden, int n);
+
+#endif

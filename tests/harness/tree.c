@@ -1,0 +1,310 @@
+/* The processes below one process, read from /proc. See proc(5). */
+#include "internal.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static ssize_t slurp(const char *path, char *out, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, out, size - 1);
+	close(fd);
+	out[n > 0 ? n : 0] = '\0';
+	return n;
+}
+
+static bool read_stat(const char *path, struct process *p)
+{
+	char stat[512], *end;
+
+	if (slurp(path, stat, sizeof stat) <= 0)
+		return false;
+	end = strrchr(stat, ')');	/* the name may hold anything */
+	return end != NULL &&
+	       sscanf(end + 2, "%c %d", &p->state, &p->parent) == 2;
+}
+
+static int all_processes(struct process *list, int max)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *e;
+	char path[64];
+	int n = 0;
+
+	while (proc != NULL && n < max && (e = readdir(proc)) != NULL) {
+		if (!isdigit((unsigned char)e->d_name[0]))
+			continue;
+		list[n].pid = atoi(e->d_name);
+		snprintf(path, sizeof path, "/proc/%d/stat", list[n].pid);
+		if (read_stat(path, &list[n]))
+			n++;
+	}
+	if (proc != NULL)
+		closedir(proc);
+	return n;
+}
+
+int tree_list(pid_t root, struct process *list, int max)
+{
+	enum { ALL = 16384 };
+	static struct process all[ALL];
+	static bool below[ALL];
+	int n = all_processes(all, ALL), found = 0;
+	bool more = true;
+
+	memset(below, 0, sizeof below);
+	while (more) {
+		more = false;
+		for (int i = 0; i < n && found < max; i++) {
+			bool in = all[i].parent == root;
+
+			for (int j = 0; j < found && !in; j++)
+				in = list[j].pid == all[i].parent;
+			if (in && !below[i] && all[i].pid != root) {
+				below[i] = more = true;
+				list[found++] = all[i];
+			}
+		}
+	}
+	return found;
+}
+
+void tree_kill(pid_t root)
+{
+	static struct process list[PROCESSES_MAX * 4];
+	int n;
+
+	board->no_more_forks = 1;
+	do {
+		n = tree_list(root, list, PROCESSES_MAX * 4);
+		for (int i = 0; i < n; i++)
+			kill(list[i].pid, SIGKILL);
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+	} while (n > 0);
+	board->no_more_forks = 0;
+}
+
+/* System calls that end by themselves: the argument that holds the time. */
+static const struct {
+	long number;
+	int argument;		/* -1: always */
+	bool is_int;		/* -1 means for ever; else NULL does */
+} timed_calls[] = {
+	{ SYS_nanosleep, -1, false }, { SYS_clock_nanosleep, -1, false },
+	{ SYS_restart_syscall, -1, false }, { SYS_futex, 3, false },
+	{ SYS_ppoll, 2, false }, { SYS_pselect6, 4, false },
+	{ SYS_epoll_pwait, 3, true }, { SYS_rt_sigtimedwait, 2, false },
+	{ SYS_semtimedop, 3, false }, { SYS_mq_timedsend, 4, false },
+	{ SYS_mq_timedreceive, 4, false },
+#ifdef SYS_futex_waitv
+	{ SYS_futex_waitv, 3, false },
+#endif
+#ifdef SYS_poll			/* not on arm64 */
+	{ SYS_poll, 2, true }, { SYS_select, 4, false },
+	{ SYS_epoll_wait, 3, true },
+#endif
+};
+
+static bool is_timed(const char *task)
+{
+	char path[320], line[256];
+	unsigned long a[6] = {0};
+	long number;
+
+	snprintf(path, sizeof path, "%s/syscall", task);
+	if (slurp(path, line, sizeof line) <= 0)
+		return true;		/* cannot know: prove nothing */
+	if (sscanf(line, "%ld %lx %lx %lx %lx %lx %lx", &number, &a[0], &a[1],
+		   &a[2], &a[3], &a[4], &a[5]) < 1)
+		return true;		/* "running" */
+	for (size_t i = 0; i < sizeof timed_calls / sizeof *timed_calls; i++) {
+		if (timed_calls[i].number != number)
+			continue;
+		if (timed_calls[i].argument < 0)
+			return true;
+		if (timed_calls[i].is_int)
+			return (int)a[timed_calls[i].argument] != -1;
+		return a[timed_calls[i].argument] != 0;
+	}
+	return false;
+}
+
+/* cpu time and time slices of one thread */
+static bool read_schedstat(const char *task, int64_t *cpu, int64_t *slices)
+{
+	char path[320], line[128];
+	long long c, w, s;
+
+	snprintf(path, sizeof path, "%s/schedstat", task);
+	if (slurp(path, line, sizeof line) <= 0 ||
+	    sscanf(line, "%lld %lld %lld", &c, &w, &s) != 3)
+		return false;
+	*cpu = c;
+	*slices = s;
+	return true;
+}
+
+/* Calls visit for each thread of pid until it says no. */
+static bool each_thread(pid_t pid, bool (*visit)(const char *task, void *arg),
+			void *arg)
+{
+	char dir[64], task[320];
+	struct dirent *e;
+	bool on = true;
+	DIR *tasks;
+
+	snprintf(dir, sizeof dir, "/proc/%d/task", pid);
+	tasks = opendir(dir);
+	while (tasks != NULL && on && (e = readdir(tasks)) != NULL) {
+		if (!isdigit((unsigned char)e->d_name[0]))
+			continue;
+		snprintf(task, sizeof task, "%s/%s", dir, e->d_name);
+		on = visit(task, arg);
+	}
+	if (tasks != NULL)
+		closedir(tasks);
+	return on;
+}
+
+static bool add_if_asleep(const char *task, void *sum)
+{
+	char path[340];
+	struct process p;
+	int64_t cpu, slices;
+
+	snprintf(path, sizeof path, "%s/stat", task);
+	if (!read_stat(path, &p))
+		return true;			/* just gone */
+	if (p.state == 'Z' || p.state == 'X')
+		return true;
+	if ((p.state != 'S' && p.state != 'T' && p.state != 't') ||
+	    !read_schedstat(task, &cpu, &slices) ||
+	    (p.state == 'S' && is_timed(task)))
+		return false;
+	*(uint64_t *)sum += slices * 31 + 1;
+	return true;
+}
+
+uint64_t tree_stillness(const struct process *list, int n)
+{
+	uint64_t sum = 1;
+
+	for (int i = 0; i < n; i++)
+		if (!each_thread(list[i].pid, add_if_asleep, &sum))
+			return 0;
+	return sum;
+}
+
+/* ---- observing ---------------------------------------------------------- */
+
+static char state_of(pid_t pid)
+{
+	struct process p;
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
+	return pid > 0 && read_stat(path, &p) ? p.state : 'X';
+}
+
+bool is_running(pid_t pid)
+{
+	char state = state_of(pid);
+
+	return state != 'X' && state != 'Z';
+}
+
+static void breathe(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+}
+
+bool wait_until_asleep(pid_t pid)
+{
+	int asleep = 0;
+	char state;
+
+	while (asleep < 3 && !board->hopeless) {
+		state = state_of(pid);
+		if (state == 'X' || state == 'Z')
+			return false;
+		asleep = state == 'S' ? asleep + 1 : 0;
+		breathe();
+	}
+	return asleep >= 3;
+}
+
+bool wait_until_ended(pid_t pid)
+{
+	uint64_t before = 0, now;
+	struct process p = { .pid = pid };
+	int still = 0;
+
+	while (is_running(pid)) {
+		now = tree_stillness(&p, 1);
+		still = now != 0 && now == before ? still + 1 : 0;
+		if (still > 500)
+			return false;
+		before = now;
+		breathe();
+	}
+	return true;
+}
+
+static bool add_effort(const char *task, void *arg)
+{
+	struct effort *sum = arg;
+	int64_t cpu = 0, slices = 0;
+	char path[340], status[4096], *line;
+
+	if (read_schedstat(task, &cpu, &slices))
+		sum->cpu_ns += cpu;
+	snprintf(path, sizeof path, "%s/status", task);
+	if (slurp(path, status, sizeof status) > 0 &&
+	    (line = strstr(status, "\nvoluntary_ctxt_switches:")) != NULL)
+		sum->switches += atoll(strchr(line, ':') + 1);
+	return true;
+}
+
+struct effort effort(void)
+{
+	static struct process list[PROCESSES_MAX];
+	struct effort sum = {0};
+	int n = tree_list(board->test, list, PROCESSES_MAX);
+
+	for (int i = 0; i < n; i++) {
+		if (list[i].pid == board->director)
+			continue;
+		sum.processes++;
+		each_thread(list[i].pid, add_effort, &sum);
+	}
+	return sum;
+}
+
+struct effort effort_during(double seconds)
+{
+	struct effort before = effort(), after;
+	struct timespec t = { .tv_sec = (time_t)seconds };
+
+	t.tv_nsec = (long)((seconds - t.tv_sec) * 1e9);
+	nanosleep(&t, NULL);
+	after = effort();
+	after.cpu_ns -= before.cpu_ns;
+	after.switches -= before.switches;
+	return after;
+}

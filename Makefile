@@ -46,7 +46,7 @@ $(BUILD)/%.o: %.c
 
 # Demo programs and tests know their lab's header from where they lie.
 objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
-HARNESS := $(filter-out %/supervise.o %/selftest%,$(call objects,tests/harness/*.c))
+HARNESS := $(filter-out %/supervise.o %/selftest.o %/bad.o,$(call objects,tests/harness/*.c))
 
 $(BUILD)/libcommon.a: $(call objects,common/*.c)
 $(BUILD)/libharness.a: $(HARNESS)
@@ -60,7 +60,7 @@ build/plain/supervise: $(addprefix build/plain/tests/harness/,supervise.o \
 	@$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 
 build/plain/selftest: $(addprefix build/plain/tests/harness/,selftest.o \
-	selftest_calls.called.o) build/plain/libharness.a build/plain/libcommon.a
+	bad.called.o) build/plain/libharness.a build/plain/libcommon.a
 	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 
 # What a student's file calls read() is called_read() in the tests.
@@ -103,8 +103,10 @@ $(1)/$(2)/programs: $(foreach p,$(call programs,$(1)),$(BUILD)/$(1)/$(2)/$(p))
 $(1)/$(2)/tests: $(foreach t,$(call tests,$(1)),$(BUILD)/$(1)/$(2)/$(t))
 endef
 
+# Only what begins with the file's own name stays visible to others.
 $(BUILD)/%.called.o: $(BUILD)/%.o $(BUILD)/calls.map
-	@objcopy --redefine-syms=$(BUILD)/calls.map $< $@
+	@objcopy --redefine-syms=$(BUILD)/calls.map --wildcard \
+		--keep-global-symbol='$(*F)_*' $< $@
 
 cases = $(patsubst tests/$(1)/$(2)/%.c,$(2)-%,$(wildcard tests/$(1)/$(2)/*.c))
 $(foreach l,$(LABS), \

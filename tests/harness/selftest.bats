@@ -24,13 +24,13 @@ field() {	# CHECK COLUMN
 	run field 'a reader that holds the write end is stuck' 7
 	[[ $output == *'waits in read('* ]]
 	[[ $output == *'write end is open in itself'* ]]
-	[[ $output == *'selftest_calls.c:'*'(keeps_the_write_end)'* ]]
+	[[ $output == *'bad.c:'*'(bad_keeps_the_write_end)'* ]]
 }
 
 @test "a crash, an exit and a fault are told with the line of the student's file" {
-	[[ $(field 'a crash is told with its line' 9) == *'(crashes)' ]]
-	[[ $(field 'an exit in the middle is noticed' 9) == *'(leaves_by_exit)' ]]
-	[[ $(field 'one read is not enough under EINTR' 9) == *'(reads_once)' ]]
+	[[ $(field 'a crash is told with its line' 9) == *'(bad_crashes)' ]]
+	[[ $(field 'an exit in the middle is noticed' 9) == *'(bad_leaves_by_exit)' ]]
+	[[ $(field 'one read is not enough under EINTR' 9) == *'(bad_reads_once)' ]]
 }
 
 @test "the supervisor kills what is left and tells what it was" {

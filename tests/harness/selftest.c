@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "selftest_calls.h"
+#include "bad.h"
 
 /* ---- ends of a scenario ------------------------------------------------------ */
 
@@ -28,15 +28,15 @@ static void run(void (*function)(void), double limit)
 	fence(&(struct fence){ .scenario = call, .shared = f, .limit = limit });
 }
 
-static void stuck(void) { run(keeps_the_write_end, 0); }
-static void copied(void) { run(falls_out_of_the_child, 0); }
-static void exited(void) { run(leaves_by_exit, 0); }
-static void killed_all(void) { run(kills_everybody, 0); }
-static void closed(void) { run(closes_everything, 0); }
-static void crashed(void) { run(crashes, 0); }
-static void busy(void) { run(spins, 0.5); }
-static void storm(void) { run(forks_without_end, 10); }
-static void cheat(void) { run(prints_a_pass, 0); }
+static void stuck(void) { run(bad_keeps_the_write_end, 0); }
+static void copied(void) { run(bad_falls_out_of_the_child, 0); }
+static void exited(void) { run(bad_leaves_by_exit, 0); }
+static void killed_all(void) { run(bad_kills_everybody, 0); }
+static void closed(void) { run(bad_closes_everything, 0); }
+static void crashed(void) { run(bad_crashes, 0); }
+static void busy(void) { run(bad_spins, 0.5); }
+static void storm(void) { run(bad_forks_without_end, 10); }
+static void cheat(void) { run(bad_prints_a_pass, 0); }
 
 static void clean_after(void (*function)(void))
 {
@@ -44,10 +44,10 @@ static void clean_after(void (*function)(void))
 	expect_clean(NULL);
 }
 
-static void zombie(void) { clean_after(forgets_its_child); }
-static void descriptor(void) { clean_after(leaves_a_descriptor); }
-static void memory(void) { clean_after(leaves_shared_memory); }
-static void orphan(void) { clean_after(leaves_a_running_child); }
+static void zombie(void) { clean_after(bad_forgets_its_child); }
+static void descriptor(void) { clean_after(bad_leaves_a_descriptor); }
+static void memory(void) { clean_after(bad_leaves_shared_memory); }
+static void orphan(void) { clean_after(bad_leaves_a_running_child); }
 static void nothing(void) { }
 static void clean(void) { clean_after(nothing); }
 
@@ -157,12 +157,12 @@ static void sweep(int (*take)(int fd, char *buf, int n))
 		    sizeof *t, "read", EINTR, set_taker, expect_hello);
 }
 
-static void interrupted_once(void) { sweep(reads_once); }
-static void interrupted_all(void) { sweep(reads_all); }
+static void interrupted_once(void) { sweep(bad_reads_once); }
+static void interrupted_all(void) { sweep(bad_reads_all); }
 
 static void fork_in_scenario(void *arg)
 {
-	*(int *)arg = forks();
+	*(int *)arg = bad_forks();
 }
 
 static void fork_fails(void)
@@ -217,7 +217,7 @@ static const struct check checks[] = {
 	{ "fail", "an exit in the middle is noticed", exited, NULL },
 	{ "fail", "a kill of everybody is stopped", killed_all, NULL },
 	{ "pass", "closing every descriptor hurts nobody else", closed, NULL },
-	{ "fail", "a crash is told with its line", crashed, crashes },
+	{ "fail", "a crash is told with its line", crashed, bad_crashes },
 	{ "fail", "a busy loop ends at the limit", busy, NULL },
 	{ "fail", "a fork storm ends", storm, NULL },
 	{ "fail", "a pass that is only printed does not count", cheat, NULL },

@@ -3,7 +3,7 @@
  * Compiled and changed like a student's file. The test that uses a function
  * stands beside its name in selftest.c.
  */
-#include "selftest_calls.h"
+#include "bad.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-void keeps_the_write_end(void)
+void bad_keeps_the_write_end(void)
 {
 	int fds[2];
 	char c;
@@ -30,49 +30,49 @@ void keeps_the_write_end(void)
 	close(fds[1]);
 }
 
-void falls_out_of_the_child(void)
+void bad_falls_out_of_the_child(void)
 {
 	if (fork() != 0)
 		wait(NULL);
 }
 
-void leaves_by_exit(void)
+void bad_leaves_by_exit(void)
 {
 	exit(0);
 }
 
-void kills_everybody(void)
+void bad_kills_everybody(void)
 {
 	kill(-1, SIGKILL);
 }
 
-void closes_everything(void)
+void bad_closes_everything(void)
 {
 	for (int fd = 0; fd < 256; fd++)
 		close(fd);
 }
 
-void crashes(void)
+void bad_crashes(void)
 {
 	int *volatile nowhere = NULL;
 
 	*nowhere = 1;
 }
 
-void spins(void)
+void bad_spins(void)
 {
 	for (;;)
 		;
 }
 
-void forks_without_end(void)
+void bad_forks_without_end(void)
 {
 	for (;;)
 		if (fork() == 0)
 			pause();
 }
 
-void forgets_its_child(void)
+void bad_forgets_its_child(void)
 {
 	int fds[2];
 	char c;
@@ -86,28 +86,28 @@ void forgets_its_child(void)
 	close(fds[0]);
 }
 
-void leaves_a_descriptor(void)
+void bad_leaves_a_descriptor(void)
 {
 	(void)!open("/dev/null", O_RDONLY);
 }
 
-void leaves_shared_memory(void)
+void bad_leaves_shared_memory(void)
 {
 	close(shm_open("/forklab-selftest", O_CREAT | O_RDWR, 0600));
 }
 
-void leaves_a_running_child(void)
+void bad_leaves_a_running_child(void)
 {
 	if (fork() == 0)
 		pause();
 }
 
-int reads_once(int fd, char *buf, int n)
+int bad_reads_once(int fd, char *buf, int n)
 {
 	return read(fd, buf, n);
 }
 
-int reads_all(int fd, char *buf, int n)
+int bad_reads_all(int fd, char *buf, int n)
 {
 	int done = 0, r;
 
@@ -122,7 +122,7 @@ int reads_all(int fd, char *buf, int n)
 	return done;
 }
 
-int forks(void)
+int bad_forks(void)
 {
 	pid_t pid = fork();
 
@@ -133,7 +133,7 @@ int forks(void)
 	return pid < 0 ? -1 : 0;
 }
 
-void prints_a_pass(void)
+void bad_prints_a_pass(void)
 {
 	for (int fd = 1; fd < 64; fd++)
 		dprintf(fd, "selftest\t?\tfunctions\tall\tpass\t\t\t\t\t0\n");

@@ -2,14 +2,12 @@
 # what was expected, what was seen, and why it matters.
 #
 #   setup, teardown          are defined here; each test gives one row
-#   supervise [--limit S] [--kind file|pipe|tty] [--stdin] PROGRAM ARGUMENT...
+#   supervise [--limit S] [--kind file|pipe|tty] PROGRAM ARGUMENT...
 #                            sets status, output, stderr, ended, leftovers
 #   expect_*                 end the test as failed; WHY is one sentence
 #
 # The judge sets BIN (where the programs lie), SUPERVISE, RESULTS, LAB and
 # IMPLEMENTATION.
-
-bats_require_minimum_version 1.5.0
 
 setup() {
 	started=$(date +%s%N)
@@ -57,7 +55,7 @@ supervise() {
 		shift 2
 	done
 	where="\$ $*"
-	local dir=$BATS_TEST_TMPDIR
+	local dir=${BATS_TEST_TMPDIR:=$(mktemp -d)}	# bats before 1.4
 	status=0
 	PATH="$BIN:$PATH" "$SUPERVISE" --limit 60 --stdout "$dir/out" \
 		--stderr "$dir/err" --report "$dir/report" "${options[@]}" \

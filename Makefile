@@ -119,6 +119,8 @@ ifneq ($(FILE),)
 $(eval $(call implementation,$(THE_LAB),file,$(FILE)))
 endif
 
+include tests/bench/bench.mk
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
 # ---- commands --------------------------------------------------------------------
@@ -171,7 +173,8 @@ demo:			## every finished program on its lesson's input
 TEXTS := README.md tests/README.md $(wildcard labs/*/README.md) $(wildcard slides/[0-9]*.md)
 
 # The parts of check can be run one by one.
-.PHONY: check check-harness check-skeletons check-texts check-labs flake
+.PHONY: check check-harness check-skeletons check-texts check-slides
+.PHONY: check-labs flake
 check:			## the instructor's: everything must hold
 	@$(COMMANDS)/check
 check-harness: build/plain/supervise build/plain/selftest
@@ -181,6 +184,8 @@ check-skeletons:
 check-texts: programs
 	@PATH="$$(printf '$(CURDIR)/build/plain/%s/solution:' $(LABS))$$PATH" \
 		$(COMMANDS)/texts.py --check --run $(wildcard $(TEXTS))
+check-slides:
+	@slides/build --check
 check-labs:
 	@tests/harness/matrix $(THE_LAB)
 flake:			## judge all again and again on busy cores: RUNS=20
@@ -188,13 +193,18 @@ flake:			## judge all again and again on busy cores: RUNS=20
 
 .PHONY: skeletons texts
 skeletons:		## make labs/*/*.c from the solutions
-	@$(COMMANDS)/skeletons
+	@$(COMMANDS)/skeletons $(if $(FORCE),--force)
 texts:			## fill the code blocks of the texts from the sources
 	@$(COMMANDS)/texts.py $(wildcard $(TEXTS))
 
-.PHONY: bench slides lint coverage clean
-bench: programs		## measure: LAB=02
-	@$(COMMANDS)/bench $(THE_LAB)
+.PHONY: bench plots
+bench: need-lab		## measure: LAB=02 ROUNDS=7
+	@$(MAKE) -s --no-print-directory VARIANT=fast $(THE_LAB)/bench
+	@tests/bench/bench.py $(THE_LAB)
+plots: need-lab		## draw again what bench measured
+	@tests/bench/plot.py build/bench/$(THE_LAB).csv
+
+.PHONY: slides lint coverage clean
 slides:			## HTML and PDF of all decks
 	@slides/build
 lint:			## what gcc, cppcheck and shellcheck have to say

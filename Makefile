@@ -82,7 +82,7 @@ source_of = $(firstword $(foreach f,$(3),$(if $(filter $(2),$(call stem_of,$(f))
 # $(1) lab, $(2) name of the implementation, $(3) its files
 define implementation
 $(foreach s,$(call stems,$(1)),
-$(BUILD)/$(1)/$(2)/$(s).o: $(call source_of,$(1),$(s),$(3))
+$(BUILD)/$(1)/$(2)/$(s).o: $(call source_of,$(1),$(s),$(3)) $(if $(filter file,$(2)),FORCE)
 	@mkdir -p $$(@D)
 	@$(CC) $(COMMON_FLAGS) $$(call gnu,$$<) $(STUDENT_WARNINGS) \
 		-iquote labs/$(1) -iquote common -c $$< -o $$@
@@ -108,6 +108,9 @@ endef
 $(BUILD)/%.called.o: $(BUILD)/%.o $(BUILD)/calls.map
 	@objcopy --redefine-syms=$(BUILD)/calls.map --wildcard \
 		--keep-global-symbol='$(*F)_*' $< $@
+
+# FILE= names another file each time, and an older one is not up to date.
+.PHONY: FORCE
 
 cases = $(patsubst tests/$(1)/$(2)/%.c,$(2)-%,$(wildcard tests/$(1)/$(2)/*.c))
 $(foreach l,$(LABS), \

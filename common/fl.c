@@ -168,7 +168,7 @@ int fl_options(int argc, char **argv, const struct fl_option *options,
 	struct option longs[OPTIONS_MAX] = {{0}};
 	int n = 0, index, c;
 
-	for (; options[n].name != NULL && n < OPTIONS_MAX - 2; n++) {
+	for (; n < OPTIONS_MAX - 2 && options[n].name != NULL; n++) {
 		longs[n].name = options[n].name;
 		longs[n].has_arg = options[n].flag ? no_argument
 						   : required_argument;

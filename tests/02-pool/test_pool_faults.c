@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-/* ---- what is left behind -------------------------------------------------- */
+/* ---- what is left behind --------------------------------------------- */
 
 /* Two pools at once. number[0]: which is closed first. */
 static void two_pools(void *arg)
@@ -159,7 +159,7 @@ static void check_half_written(void)
 	       s->number[0]);
 }
 
-/* ---- the owner is killed ---------------------------------------------------- */
+/* ---- the owner is killed --------------------------------------------- */
 
 /* In a process of its own, which never comes back. */
 static void own_a_pool(struct facts *s)
@@ -218,7 +218,7 @@ static void check_owner_killed(void)
 	}
 }
 
-/* ---- the system refuses --------------------------------------------------- */
+/* ---- the system refuses ---------------------------------------------- */
 
 /*
  * What cannot be had is missed by pool_create, or later by the map of a pool
@@ -367,7 +367,7 @@ static void check_few_descriptors(void)
 	judge_try(s, &end);
 }
 
-/* ---- a worker dies when nobody looks ----------------------------------------- */
+/* ---- a worker dies when nobody looks --------------------------------- */
 
 /* number[0]: how many of the 3 workers are killed before the second map. */
 static void kill_idle(void *arg)
@@ -401,9 +401,9 @@ static void check_killed_idle(int killed, int least)
 	s->number[0] = killed;
 	end = fence_try(&(struct fence){ .scenario = kill_idle, .shared = s });
 	expect(end.how != FENCE_KILLED || end.status != SIGPIPE,
-	       "L02-14 Writing to a process that has gone killed you instead of "
-	       "telling you.", text("the caller survives that %d of 3 workers "
-	       "were killed", killed), "it was killed by SIGPIPE");
+	       "L02-14 Writing to a process that has gone killed you instead "
+	       "of telling you.", text("the caller survives the death of %d of "
+	       "3 workers", killed), "it was killed by SIGPIPE");
 	expect(end.how == FENCE_FINISHED, WHY_DEATH_WAIT,
 	       text("a map comes to an end after %d of 3 workers were killed",
 	       killed), end.how == FENCE_KILLED ? "the caller was killed" :
@@ -440,7 +440,7 @@ static void check_all_killed_idle(void)
 	check_killed_idle(3, 0);
 }
 
-/* ---- interruptions and short transfers ----------------------------------------- */
+/* ---- interruptions and short transfers ------------------------------- */
 
 static void interrupted(int sig)
 {

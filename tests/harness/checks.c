@@ -87,6 +87,8 @@ static void put_row(const char *verdict, const char *expected,
 	size_t size;
 	FILE *f = open_memstream(&row, &size);
 
+	if (f == NULL)
+		fl_die("cannot make a row of the results");
 	for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
 		put_field(f, fields[i], '\t');
 	fprintf(f, "%.0f\n", (fl_now() - the.started) * 1000);

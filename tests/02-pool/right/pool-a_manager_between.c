@@ -1,4 +1,5 @@
-/* style: the caller starts a manager for each map, and the manager the workers */
+/* style: the caller starts a manager for each map, and the manager the workers
+ * */
 #include "pool.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* style: sockets that never block the caller, which sends and receives whatever can
- * be sent and received; items travel one by one within a chunk */
+/* style: sockets that never block the caller, which sends and receives
+ * whatever can be sent and received; items travel one by one within a chunk */
 #include "pool.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* style: mutexes and condition variables in shared memory; a worker that has died
- * gets a successor at the next map */
+/* style: mutexes and condition variables in shared memory; a worker that has
+ * died gets a successor at the next map */
 #include "pool.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
-/* style: socket pairs; the end of a pool is SIGTERM for each worker, then waitpid */
+/* style: socket pairs; the end of a pool is SIGTERM for each worker, then
+ * waitpid */
 #include "pool.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* style: eventfds start the workers and say that they are done, pidfds tell who has
- * died; the end is a sentinel: a job without a task */
+/* style: eventfds start the workers and say that they are done, pidfds tell
+ * who has died; the end is a sentinel: a job without a task */
 #include "pool.h"
 
 #include <errno.h>

@@ -1,5 +1,6 @@
-/* style: W new processes for each map, which inherit the items; an atomic counter
- * hands out chunks, results come back in shared memory; no pipe at all */
+/* style: W new processes for each map, which inherit the items; an atomic
+ * counter hands out chunks, results come back in shared memory; no pipe at all
+ * */
 #include "pool.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* style: one pipe of tasks from which all workers take, one pipe of results, a lock
- * on each; a third pipe for each worker only tells that it lives */
+/* style: one pipe of tasks from which all workers take, one pipe of results, a
+ * lock on each; a third pipe for each worker only tells that it lives */
 #include "pool.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* style: W new processes for each map, a static split, results in a file that has
- * no name */
+/* style: W new processes for each map, a static split, results in a file that
+ * has no name */
 #include "pool.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* style: a semaphore to start each worker and one to say that it is done, all in
- * shared memory; a death is noticed by looking ten times a second */
+/* style: a semaphore to start each worker and one to say that it is done, all
+ * in shared memory; a death is noticed by looking ten times a second */
 #include "pool.h"
 
 #include <errno.h>

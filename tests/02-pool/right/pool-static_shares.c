@@ -1,5 +1,6 @@
-/* style: a static split over stream socket pairs: member i always does chunks i,
- * i + W, i + 2W, ..., and what a dead one had coming is lost; MSG_NOSIGNAL */
+/* style: a static split over stream socket pairs: member i always does chunks
+ * i, i + W, i + 2W, ..., and what a dead one had coming is lost; MSG_NOSIGNAL
+ * */
 #include "pool.h"
 
 #include <errno.h>

@@ -46,7 +46,8 @@ struct board {
 	struct job job;
 	int workers, shares;
 	struct progress {
-		_Alignas(CACHE_LINE) _Atomic size_t item; /* it is at this one */
+		/* it is at this item */
+		_Alignas(CACHE_LINE) _Atomic size_t item;
 		/* a share of the items: those from next on, up to, not
 		 * including, end are not handed out yet */
 		_Alignas(CACHE_LINE) _Atomic size_t next;

@@ -146,6 +146,7 @@ expect_usage_error() {
 }
 
 @test "the Python twins print the same lines" {
+	with_the_solution_only
 	local options lines
 	for options in '' '--workers 2' '--workers 5 --fail 3'; do
 		# shellcheck disable=SC2086

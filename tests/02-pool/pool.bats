@@ -108,3 +108,28 @@ expect_usage_error() {
 	expect_status 0 'Help is no error.'
 	expect_matches 'usage: factorials' 'Help tells how to call the program.'
 }
+
+@test "the Python twins print the same lines" {
+	with_the_solution_only
+	local lines options demo=labs/02-pool/demo
+	for options in '' '7 -3 12'; do
+		# shellcheck disable=SC2086
+		supervise squares $options
+		lines=$output
+		# shellcheck disable=SC2086
+		supervise python3 "$demo/squares.py" $options
+		expect_output "$lines" 'The Python program does the same job.'
+	done
+	for options in '--workers 3' '--serial' '--chunksize 7'; do
+		# shellcheck disable=SC2086
+		supervise factorials --n 60 --list $options
+		lines=${output% seconds=*}
+		# shellcheck disable=SC2086
+		supervise python3 "$demo/factorials.py" --n 60 --list $options
+		expect_equal "${output% seconds=*}" "$lines" \
+			'The Python program does the same job.'
+	done
+	supervise python3 "$demo/factorials.py" --n 60 --crash 7
+	expect_status 1 'A worker that dies is told, in Python too.'
+	expect_stderr 'lost 7' 'A worker that dies is told, in Python too.'
+}

@@ -73,6 +73,11 @@ supervise() {
 	esac
 }
 
+# For what does not depend on the student's file.
+with_the_solution_only() {
+	[ "$IMPLEMENTATION" = solution ] || skip 'judged with the solution'
+}
+
 # fails WHY EXPECTED GOT
 fails() {
 	why=$1 expected=$2 got=$3

@@ -213,12 +213,32 @@ static void read_command_line(int argc, char **argv)
 		fl_usage("--crash needs a worker to kill, --serial has none");
 }
 
+/* Run them all, and say what came of it. */
+static int run(struct task *tasks, struct answer *answers, int *errs)
+{
+	double start;
+	int result;
+
+	for (long i = 0; i < n; i++)
+		tasks[i] = (struct task){ .n = i, .crash = i == crash };
+	progress = make_progress();
+	start = fl_now();
+	result = serial ? run_serially(tasks, answers)
+			: run_in_pool(tasks, answers, errs);
+	if (result == 0) {
+		print_answers(answers, fl_now() - start);
+		return FL_OK;
+	}
+	if (report_lost(errs) == 0)
+		fl_die("cannot map");
+	return FL_FAILED;
+}
+
 int main(int argc, char **argv)
 {
 	struct task *tasks;
 	struct answer *answers;
-	int *errs, result;
-	double start;
+	int *errs, status;
 
 	read_command_line(argc, argv);
 	tasks = calloc(n + 1, sizeof *tasks);
@@ -226,20 +246,9 @@ int main(int argc, char **argv)
 	errs = calloc(n + 1, sizeof *errs);
 	if (tasks == NULL || answers == NULL || errs == NULL)
 		fl_die("no memory for %ld tasks", n);
-	for (long i = 0; i < n; i++)
-		tasks[i] = (struct task){ .n = i, .crash = i == crash };
-	progress = make_progress();
-	start = fl_now();
-	result = serial ? run_serially(tasks, answers)
-			: run_in_pool(tasks, answers, errs);
-	if (result != 0) {
-		if (report_lost(errs) == 0)
-			fl_die("cannot map");
-		return FL_FAILED;
-	}
-	print_answers(answers, fl_now() - start);
+	status = run(tasks, answers, errs);
 	free(errs);
 	free(answers);
 	free(tasks);
-	return FL_OK;
+	return status;
 }

@@ -1,16 +1,16 @@
-/*
- * misconception: L02-22 whoever waits looks a thousand times a second
- * rejected by:   waiting costs nothing
- * message:       Waiting is costing as much as working
- */
+/* style: a worker that is done sends its owner a signal, as the system does
+ * for one that has died; the owner blocks both during a map and fetches them
+ * with sigwaitinfo; shared memory with a name that is removed at once */
 #include "pool.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -28,21 +28,15 @@ struct job {
 
 enum { NOT_YET = INT_MAX };	/* errs[i]: item i was not done */
 
-/* Asked to run job number `wanted`, is through with number `done`. */
 struct slot {
-	pthread_mutex_t lock;
-	pthread_cond_t go;
-	_Atomic unsigned long wanted;
-	_Atomic unsigned long done;
+	sem_t go;
+	_Atomic bool done;
 	_Atomic size_t at;
 };
 
 struct board {
 	struct job job;
-	unsigned long number;
 	_Atomic bool over;
-	pthread_mutex_t lock;
-	pthread_cond_t finished;
 	struct slot slots[];
 };
 
@@ -51,7 +45,7 @@ struct pool {
 	size_t board_size;
 	int fd;
 	int size;
-	pid_t pids[];
+	pid_t pids[];		/* 0: dead */
 };
 
 static size_t aligned(size_t n)
@@ -105,70 +99,46 @@ static void do_chunks(struct job *j, int fd, _Atomic size_t *at)
 	munmap(data, j->size);
 }
 
-/* A mutex that can be had again after its holder has died, and a condition
- * variable, both for several processes. */
-static void init_pair(pthread_mutex_t *lock, pthread_cond_t *cond)
+static void wait_for(sem_t *s)
 {
-	pthread_mutexattr_t ma;
-	pthread_condattr_t ca;
-
-	pthread_mutexattr_init(&ma);
-	pthread_mutexattr_setpshared(&ma, PTHREAD_PROCESS_SHARED);
-	pthread_mutexattr_setrobust(&ma, PTHREAD_MUTEX_ROBUST);
-	pthread_mutex_init(lock, &ma);
-	pthread_condattr_init(&ca);
-	pthread_condattr_setpshared(&ca, PTHREAD_PROCESS_SHARED);
-	pthread_condattr_setclock(&ca, CLOCK_MONOTONIC);
-	pthread_cond_init(cond, &ca);
-}
-
-static void take(pthread_mutex_t *lock)
-{
-	if (pthread_mutex_lock(lock) == EOWNERDEAD)
-		pthread_mutex_consistent(lock);
-}
-
-static void live(struct pool *p, struct slot *mine)
-{
-	struct board *b = p->board;
-
-	for (;;) {
-		while (mine->wanted == mine->done && !b->over)
-			usleep(1000);
-		if (b->over)
-			_exit(0);
-		do_chunks(&b->job, p->fd, &mine->at);
-		take(&b->lock);
-		mine->done = mine->wanted;
-		pthread_cond_signal(&b->finished);
-		pthread_mutex_unlock(&b->lock);
-	}
+	while (sem_wait(s) != 0 && errno == EINTR)
+		;
 }
 
 static bool start_worker(struct pool *p, int w)
 {
 	struct slot *mine = &p->board->slots[w];
-	pid_t owner = getpid(), pid;
+	pid_t owner = getpid();
 
-	memset(mine, 0, sizeof *mine);
-	init_pair(&mine->lock, &mine->go);
-	pid = fork();
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != owner)
-			_exit(1);
-		live(p, mine);
+	sem_init(&mine->go, 1, 0);
+	p->pids[w] = fork();
+	if (p->pids[w] > 0)
+		return true;
+	if (p->pids[w] < 0) {
+		p->pids[w] = 0;
+		return false;
 	}
-	p->pids[w] = pid > 0 ? pid : 0;
-	return pid > 0;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != owner)
+		_exit(1);
+	for (;;) {
+		wait_for(&mine->go);
+		if (p->board->over)
+			_exit(0);
+		do_chunks(&p->board->job, p->fd, &mine->at);
+		mine->done = true;
+		kill(owner, SIGRTMIN);
+	}
 }
 
-static void wake(struct slot *s, unsigned long wanted)
+static void dismiss_worker(struct pool *p, int w)
 {
-	take(&s->lock);
-	s->wanted = wanted;
-	pthread_cond_signal(&s->go);
-	pthread_mutex_unlock(&s->lock);
+	p->board->over = true;
+	sem_post(&p->board->slots[w].go);
+	while (p->pids[w] != 0 && waitpid(p->pids[w], NULL, 0) < 0 &&
+	       errno == EINTR)
+		;
+	p->pids[w] = 0;
 }
 
 static bool has_died(struct pool *p, int w)
@@ -179,46 +149,50 @@ static bool has_died(struct pool *p, int w)
 	return true;
 }
 
-static void dismiss_worker(struct pool *p, int w)
+/*
+ * Both are signals here: a worker that is done sends one to its owner, and
+ * the system sends SIGCHLD for one that has died. While a map runs they are
+ * blocked and fetched one by one. True: somebody may have died.
+ */
+static bool wait_for_signal(const sigset_t *both)
 {
-	p->board->over = true;
-	if (has_died(p, w))
-		return;
-	wake(&p->board->slots[w], 0);
-	while (waitpid(p->pids[w], NULL, 0) < 0 && errno == EINTR)
-		;
-	p->pids[w] = 0;
+	int sig;
+
+	do
+		sig = sigwaitinfo(both, NULL);
+	while (sig < 0 && errno == EINTR);
+	return sig == SIGCHLD;
 }
 
-static bool all_done(struct pool *p)
+static bool all_done(struct pool *p, bool look)
 {
 	for (int w = 0; w < p->size; w++)
-		if (p->pids[w] != 0 &&
-		    p->board->slots[w].done != p->board->number &&
-		    !has_died(p, w))
+		if (!p->board->slots[w].done && p->pids[w] != 0 &&
+		    !(look && has_died(p, w)))
 			return false;
 	return true;
 }
 
-/* Who has died since the last map gets a successor. */
 static void run(struct pool *p)
 {
-	struct board *b = p->board;
-	struct timespec until;
+	const struct timespec now = {0};
+	sigset_t both, before;
+	bool look = true;
 
-	b->number++;
-	for (int w = 0; w < p->size; w++)
-		if (!has_died(p, w) || start_worker(p, w))
-			wake(&b->slots[w], b->number);
-	take(&b->lock);
-	while (!all_done(p)) {
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += 100000000;
-		until.tv_sec += until.tv_nsec / 1000000000;
-		until.tv_nsec %= 1000000000;
-		pthread_cond_timedwait(&b->finished, &b->lock, &until);
+	sigemptyset(&both);
+	sigaddset(&both, SIGCHLD);
+	sigaddset(&both, SIGRTMIN);
+	sigprocmask(SIG_BLOCK, &both, &before);
+	for (int w = 0; w < p->size; w++) {
+		p->board->slots[w].done = false;
+		if (!has_died(p, w))
+			sem_post(&p->board->slots[w].go);
 	}
-	pthread_mutex_unlock(&b->lock);
+	while (!all_done(p, look))
+		look = wait_for_signal(&both) || look;
+	while (sigtimedwait(&both, NULL, &now) > 0)
+		;
+	sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
 static int hand_back(const struct job *j, char *data, char *results, int *errs)
@@ -274,6 +248,20 @@ int pool_map(struct pool *p, pool_fn *fn, const void *items, size_t n,
 	return result;
 }
 
+/* A name only for the moment: nobody else needs to find it. */
+static int open_memory(void)
+{
+	static int number;
+	char name[64];
+	int fd;
+
+	snprintf(name, sizeof name, "/forklab-pool-%d-%d", getpid(), number++);
+	fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		shm_unlink(name);
+	return fd;
+}
+
 static void dismiss(struct pool *p)
 {
 	for (int i = 0; i < p->size; i++)
@@ -296,7 +284,7 @@ struct pool *pool_create(int workers)
 	if (p == NULL)
 		return NULL;
 	p->board_size = sizeof *p->board + workers * sizeof p->board->slots[0];
-	p->fd = memfd_create("pool", MFD_CLOEXEC);
+	p->fd = open_memory();
 	p->board = p->fd < 0 ? MAP_FAILED
 		 : mmap(NULL, p->board_size, PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -306,7 +294,6 @@ struct pool *pool_create(int workers)
 		free(p);
 		return NULL;
 	}
-	init_pair(&p->board->lock, &p->board->finished);
 	for (; p->size < workers; p->size++)
 		if (!start_worker(p, p->size)) {
 			error = errno;

@@ -112,7 +112,7 @@ expect_usage_error() {
 @test "the Python twins print the same lines" {
 	with_the_solution_only
 	local lines options demo=labs/02-pool/demo
-	for options in '' '7 -3 12'; do
+	for options in '' '7 3 12'; do
 		# shellcheck disable=SC2086
 		supervise squares $options
 		lines=$output

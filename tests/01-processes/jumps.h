@@ -37,6 +37,12 @@ time_t time(time_t *out)
 	return t.tv_sec;
 }
 
+int timespec_get(struct timespec *t, int base)
+{
+	return base == TIME_UTC && clock_gettime(CLOCK_REALTIME, t) == 0
+	       ? base : 0;
+}
+
 int gettimeofday(struct timeval *restrict tv, void *restrict zone)
 {
 	struct timespec t;

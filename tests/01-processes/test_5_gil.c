@@ -33,6 +33,8 @@
 #define WHY_KEPT "L01-20 The lock that serialises computing is also being" \
 	" held while nothing is computed: some way out keeps it."
 #define WHY_STEPS "A worker did not go through all of its steps."
+#define WHY_LEFT_ALONE "When one process fails, the others still have to be" \
+	" waited for."
 #define WHY_EARLY "You came back while some of your workers were still at" \
 	" work."
 
@@ -603,7 +605,7 @@ static void a_dead_process_is_told(void)
 	expect(f->computed[0][STEPS - 1] == 1 && f->computed[3][STEPS - 1] == 1,
 	       "One process has died; the others had nothing to do with it.",
 	       "the others do all their steps", "they did not");
-	expect_clean(NULL);
+	expect_clean(WHY_LEFT_ALONE);
 }
 
 static void expect_failed(const struct facts *f, const char *what)
@@ -624,7 +626,7 @@ static void fork_fails(void)
 	run(processes_scenario, NULL, f, "The caller waits for a process that"
 	    " could not be made.");
 	expect_failed(f, "fork");
-	expect_clean(NULL);
+	expect_clean(WHY_LEFT_ALONE);
 }
 
 static void a_thread_cannot_be_made(void)

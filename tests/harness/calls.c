@@ -704,9 +704,13 @@ int called_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
 			  void *(*run)(void *), void *arg)
 {
 	struct thread_start *start;
+	int error, errno_before = errno;
 
-	if (struck("pthread_create", true, HERE))
-		return errno;
+	if (struck("pthread_create", true, HERE)) {
+		error = errno;
+		errno = errno_before;	/* it does not set errno */
+		return error;
+	}
 	if (board->hold_threads == 0)
 		return pthread_create(thread, attr, run, arg);
 	start = malloc(sizeof *start);

@@ -151,7 +151,7 @@ int gil_run_processes(int n, int steps, gil_step *compute,
 		if (waitpid(-1, &status, 0) < 0)
 			continue;
 		left--;
-		if (!WIFEXITED(status) && !error)
+		if (!(WIFEXITED(status) && WEXITSTATUS(status) == 0) && !error)
 			error = ECHILD;
 	}
 	munmap(stack, size);

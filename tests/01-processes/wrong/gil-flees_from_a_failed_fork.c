@@ -1,7 +1,7 @@
 /*
  * misconception: when one process cannot be made, nobody waits for those that were
  * rejected by:   a process that cannot be made
- * message:       nobody waited
+ * message:       the others still have to be waited for
  */
 /*
  * gil - one lock for all threads, none for processes

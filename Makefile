@@ -77,7 +77,7 @@ tests = $(patsubst tests/$(1)/%.c,%,$(wildcard tests/$(1)/test_*.c))
 # pool-unlocked.c replaces pool.c
 stem_of = $(firstword $(subst -, ,$(basename $(notdir $(1)))))
 # the file for stem $(2) of lab $(1) among the files $(3), or the solution's
-source_of = $(firstword $(foreach f,$(3),$(if $(filter $(2),$(call stem_of,$(f))),$(f))) solutions/$(1)/$(2).c)
+source_of = $(firstword $(foreach f,$(3),$(if $(or $(filter $(2),$(call stem_of,$(f))),$(filter 1,$(words $(call stems,$(1))))),$(f))) solutions/$(1)/$(2).c)
 
 # $(1) lab, $(2) name of the implementation, $(3) its files
 define implementation
@@ -118,7 +118,16 @@ $(eval $(call implementation,$(l),solution,)) \
 $(eval $(call implementation,$(l),student,$(wildcard labs/$(l)/*.c))) \
 $(foreach k,wrong right,$(foreach c,$(call cases,$(l),$(k)), \
 $(eval $(call implementation,$(l),$(c),$(patsubst $(k)-%,tests/$(l)/$(k)/%.c,$(c)))))))
-ifneq ($(FILE),)
+# FILE= has its stem in its name where a lab has several, and any name else.
+ifneq ($(and $(FILE),$(THE_LAB)),)
+ifeq ($(wildcard $(FILE)),)
+$(error There is no file '$(FILE)')
+endif
+ifneq ($(words $(call stems,$(THE_LAB))),1)
+ifeq ($(filter $(call stem_of,$(FILE)),$(call stems,$(THE_LAB))),)
+$(error The name of FILE begins with one of: $(call stems,$(THE_LAB)), so that it is known what it replaces)
+endif
+endif
 $(eval $(call implementation,$(THE_LAB),file,$(FILE)))
 endif
 

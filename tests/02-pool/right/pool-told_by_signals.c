@@ -126,7 +126,6 @@ static bool start_worker(struct pool *p, int w)
 		if (p->board->over)
 			_exit(0);
 		do_chunks(&p->board->job, p->fd, &mine->at);
-		mine->done = true;
 		kill(owner, SIGRTMIN);
 	}
 }
@@ -154,13 +153,17 @@ static bool has_died(struct pool *p, int w)
  * the system sends SIGCHLD for one that has died. While a map runs they are
  * blocked and fetched one by one. True: somebody may have died.
  */
-static bool wait_for_signal(const sigset_t *both)
+static bool wait_for_signal(struct pool *p, const sigset_t *both)
 {
+	siginfo_t from;
 	int sig;
 
 	do
-		sig = sigwaitinfo(both, NULL);
+		sig = sigwaitinfo(both, &from);
 	while (sig < 0 && errno == EINTR);
+	for (int w = 0; w < p->size && sig == SIGRTMIN; w++)
+		if (p->pids[w] == from.si_pid)
+			p->board->slots[w].done = true;
 	return sig == SIGCHLD;
 }
 
@@ -189,9 +192,9 @@ static void run(struct pool *p)
 			sem_post(&p->board->slots[w].go);
 	}
 	while (!all_done(p, look))
-		look = wait_for_signal(&both) || look;
+		look = wait_for_signal(p, &both) || look;
 	while (sigtimedwait(&both, NULL, &now) > 0)
-		;
+		;	/* of those who died after it */
 	sigprocmask(SIG_SETMASK, &before, NULL);
 }
 

@@ -1,5 +1,5 @@
 /*
- * misconception: L02-19 none apply does not tell that the task failed or was lost (design: threads)
+ * misconception: L02-19 apply does not tell that the task failed or was lost
  * rejected by:   apply tells of failure and death
  * message:       A task reported failure and nobody listened
  */

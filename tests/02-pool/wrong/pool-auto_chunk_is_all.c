@@ -1,5 +1,5 @@
 /*
- * misconception: none chunksize 0 gives everything to one worker (design: forkmap_shm)
+ * misconception: chunksize 0 gives everything to one worker
  * rejected by:   chunks of the pool's own choice reach every worker
  * message:       nobody has everything
  */

@@ -1,5 +1,5 @@
 /*
- * misconception: none errs is written to where a task failed, also where there is none (design: signalfd)
+ * misconception: errs is written to where a task failed, also where there is none
  * rejected by:   apply tells of failure and death
  * message:       killed by a signal
  */

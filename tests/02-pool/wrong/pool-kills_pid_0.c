@@ -1,5 +1,5 @@
 /*
- * misconception: L01-13 none terminate sends a signal to worker 0: to its whole process group (design: tempfile)
+ * misconception: L01-13 terminate sends a signal to worker 0: to its whole process group
  * rejected by:   a pool that lost a worker ends cleanly
  * message:       does not name one process
  */

@@ -1,5 +1,5 @@
 /*
- * misconception: none the mapping of each map stays (design: foreman)
+ * misconception: the mapping of each map stays
  * rejected by:   closed pools keep no memory
  * message:       leaves memory mapped
  */

@@ -192,11 +192,16 @@ static void be_idle(void *arg)
 	pool_close(p);
 }
 
-/* In 0.15 s. Looking again every millisecond is no model, but harms nobody,
- * and no promise forbids it; looking all the time burns many times more. */
+/*
+ * In 0.15 s. Looking again every millisecond is no model, but harms nobody,
+ * and no promise forbids it; looking all the time burns many times more, or
+ * would if it got a processor: it is always in the queue for one.
+ */
 static bool is_quiet(const struct effort *e)
 {
-	return e->cpu_ns < 5000000;
+	bool always_there = e->runnable_ns > 50000000 && e->switches < 5;
+
+	return e->cpu_ns < 5000000 && !always_there;
 }
 
 /* Whoever waits properly is quiet at once; others get many chances. */

@@ -179,6 +179,8 @@ bool wait_until_ended(pid_t pid);
 /* What the fence and all its descendants used up to now. */
 struct effort {
 	int64_t cpu_ns;
+	int64_t runnable_ns;	/* the same, and waiting for a processor: who
+				 * burns time is seen on a busy machine too */
 	int64_t switches;	/* voluntary context switches */
 	int processes;
 };

@@ -145,17 +145,19 @@ static bool is_timed(const char *task)
 	return false;
 }
 
-/* cpu time and time slices of one thread */
-static bool read_schedstat(const char *task, int64_t *cpu, int64_t *slices)
+/* cpu time, time in the queue for it, and time slices of one thread */
+static bool read_schedstat(const char *task, int64_t *cpu, int64_t *queued,
+			   int64_t *slices)
 {
 	char path[320], line[128];
-	long long c, w, s;
+	long long c, q, s;
 
 	snprintf(path, sizeof path, "%s/schedstat", task);
 	if (slurp(path, line, sizeof line) <= 0 ||
-	    sscanf(line, "%lld %lld %lld", &c, &w, &s) != 3)
+	    sscanf(line, "%lld %lld %lld", &c, &q, &s) != 3)
 		return false;
 	*cpu = c;
+	*queued = q;
 	*slices = s;
 	return true;
 }
@@ -186,7 +188,7 @@ static bool add_if_asleep(const char *task, void *sum)
 {
 	char path[340];
 	struct process p;
-	int64_t cpu, slices;
+	int64_t cpu, queued, slices;
 
 	snprintf(path, sizeof path, "%s/stat", task);
 	if (!read_stat(path, &p))
@@ -194,7 +196,7 @@ static bool add_if_asleep(const char *task, void *sum)
 	if (p.state == 'Z' || p.state == 'X')
 		return true;
 	if ((p.state != 'S' && p.state != 'T' && p.state != 't') ||
-	    !read_schedstat(task, &cpu, &slices) ||
+	    !read_schedstat(task, &cpu, &queued, &slices) ||
 	    (p.state == 'S' && is_timed(task)))
 		return false;
 	*(uint64_t *)sum += slices * 31 + 1;
@@ -269,11 +271,13 @@ bool wait_until_ended(pid_t pid)
 static bool add_effort(const char *task, void *arg)
 {
 	struct effort *sum = arg;
-	int64_t cpu = 0, slices = 0;
+	int64_t cpu = 0, queued = 0, slices = 0;
 	char path[340], status[4096], *line;
 
-	if (read_schedstat(task, &cpu, &slices))
+	if (read_schedstat(task, &cpu, &queued, &slices)) {
 		sum->cpu_ns += cpu;
+		sum->runnable_ns += cpu + queued;
+	}
 	snprintf(path, sizeof path, "%s/status", task);
 	if (slurp(path, status, sizeof status) > 0 &&
 	    (line = strstr(status, "\nvoluntary_ctxt_switches:")) != NULL)
@@ -305,6 +309,7 @@ struct effort effort_during(double seconds)
 	nanosleep(&t, NULL);
 	after = effort();
 	after.cpu_ns -= before.cpu_ns;
+	after.runnable_ns -= before.runnable_ns;
 	after.switches -= before.switches;
 	return after;
 }

@@ -226,7 +226,7 @@ static const struct check checks[] = {
 	      no_step_blocks_with_the_lock, gil_run_threads),
 	CHECK("functions", "two locks are two", two_locks_are_two,
 	      gil_run_threads),
-	CHECK("functions", "a worker that leaves in the middle is missed",
+	CHECK("faults", "a worker that leaves in the middle is missed",
 	      who_leaves_is_missed, gil_run_processes),
 	CHECK("leftovers", "memory is given back after each run",
 	      memory_is_given_back, gil_run_threads),

@@ -1,7 +1,7 @@
 /*
  * misconception: gil_destroy gives the memory of the lock not back
- * rejected by:   valgrind finds nothing in: gil --mode gil --workers 2 --steps 5
- * message:       never gives it back
+ * rejected by:   memory is given back after each run
+ * message:       is never freed
  */
 /*
  * gil - one lock for all threads, none for processes

@@ -7,7 +7,7 @@
  *             comes back, and in between both sides sleep. When one of them
  *             dies the system closes its descriptors, and the other wakes up
  *             at an end of file: nobody has to look after anybody.
- *   data      items, results and error numbers lie in memory that all
+ *   data      items, results and what became of each lie in memory that all
  *             share, and so does the number of the next item to hand out.
  *             No item costs a system call, however large or small it is.
  */
@@ -15,7 +15,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -30,10 +29,18 @@
 
 enum {
 	CACHE_LINE = 64,
-	PIECE = 1 << 20,	/* the shared data grows by so much */
-	/* errs[i] while nobody is through with item i: a number that memset()
-	 * can write, for each of its bytes is 0x80 */
-	PENDING = INT_MIN + 0x808080
+	PIECE = 1 << 20		/* the shared data grows by so much */
+};
+
+/*
+ * What became of an item. One byte each: a million of them are looked through
+ * in a moment, and the error numbers are read only of those that FAILED.
+ */
+enum state {
+	PENDING,		/* nobody is through with it */
+	DONE,
+	FAILED,			/* the task did not return 0 */
+	LOST			/* its worker died in it */
 };
 
 /* What is to be done. The owner writes it while all workers are idle. */
@@ -41,7 +48,7 @@ struct job {
 	pool_fn *fn;		/* the same address in each: they are copies */
 	size_t n, item_size, result_size;
 	size_t chunksize;	/* 0 = guided */
-	size_t results, errs;	/* where in the shared data they begin */
+	size_t results, errs, states;	/* where in the shared data they begin */
 	size_t data_size;
 };
 
@@ -71,7 +78,7 @@ struct worker {
 struct pool {
 	struct board *board;
 	size_t board_size;
-	int data_fd;		/* items, results, errs: memory with a name */
+	int data_fd;		/* items, results, errs, states */
 	char *data;
 	size_t data_size;	/* as much of it as is mapped here */
 	struct pool *next;
@@ -98,6 +105,11 @@ static void *result_at(const struct pool *p, size_t i)
 static int *errs_of(const struct pool *p)
 {
 	return (int *)(p->data + p->board->job.errs);
+}
+
+static _Atomic unsigned char *states_of(const struct pool *p)
+{
+	return (void *)(p->data + p->board->job.states);
 }
 
 /* Map the first size bytes of the data, unless that is what we have. */
@@ -149,12 +161,14 @@ static bool post(struct pool *p, struct job *job, const void *items)
 	const size_t most = PTRDIFF_MAX / 4;
 
 	if (job->item_size > most || job->result_size > most ||
-	    job->n > most / (job->item_size + job->result_size + sizeof(int)))
+	    job->n > most / (job->item_size + job->result_size +
+			     sizeof(int) + 1))
 		return errno = ENOMEM, false;
 	job->results = round_up(job->n * job->item_size, CACHE_LINE);
 	job->errs = job->results +
 		    round_up(job->n * job->result_size, CACHE_LINE);
-	job->data_size = round_up(job->errs + job->n * sizeof(int), PIECE);
+	job->states = job->errs + job->n * sizeof(int);
+	job->data_size = round_up(job->states + job->n, PIECE);
 	if (job->data_size < p->data_size)
 		job->data_size = p->data_size;
 	else if (!grow_data(p, job->data_size))
@@ -162,7 +176,7 @@ static bool post(struct pool *p, struct job *job, const void *items)
 	p->board->job = *job;
 	if (job->item_size > 0)
 		memcpy(p->data, items, job->n * job->item_size);
-	memset(errs_of(p), 0x80, job->n * sizeof(int));
+	memset(states_of(p), PENDING, job->n);
 	return true;
 }
 
@@ -251,21 +265,27 @@ static void work(struct pool *p, struct progress *mine, size_t first,
 		 size_t end)
 {
 	/*
-	 * TODO 3: for each item say in mine->item that you are at it, run the
-	 * task (p->board->job.fn) on it and on its own place among the
-	 * results, and write down in errs_of(p) what the task returned, but
-	 * not before the result is there.
+	 * TODO 3: for each item say in mine->item that you are at it, and run
+	 * the task (p->board->job.fn) on it and on its own place among the
+	 * results. If the task does not return 0, write that down in
+	 * errs_of(p). Only then, with all in place, note in states_of(p) that
+	 * the item is DONE or has FAILED.
 	 * About 10 lines.
 	 */
 	/* BEGIN SOLUTION 3 */
 	pool_fn *fn = p->board->job.fn;
-	int *errs = errs_of(p);
+	_Atomic unsigned char *states = states_of(p);
+	int err;
 
 	for (size_t i = first; i < end; i++) {
-		if (errs[i] != PENDING)
+		if (states[i] != PENDING)
 			continue;
 		atomic_store_explicit(&mine->item, i, memory_order_relaxed);
-		errs[i] = fn(item_at(p, i), result_at(p, i));
+		err = fn(item_at(p, i), result_at(p, i));
+		if (err != 0)
+			errs_of(p)[i] = err;
+		atomic_store_explicit(&states[i], err == 0 ? DONE : FAILED,
+				      memory_order_release);
 	}
 	/* END SOLUTION 3 */
 }
@@ -515,11 +535,20 @@ static void collect(struct pool *p, int me)
 	kill(w->pid, SIGKILL);	/* it may have closed its end, no more */
 	bury(w);
 	item = p->board->progress[me].item;
-	if (item < p->board->job.n && errs_of(p)[item] == PENDING)
-		errs_of(p)[item] = POOL_LOST;
+	if (item < p->board->job.n && states_of(p)[item] == PENDING)
+		states_of(p)[item] = LOST;
 	/* END SOLUTION 4 */
 }
 //endregion
+
+static bool all_done(const struct pool *p)
+{
+	const char *states = (const char *)states_of(p);
+
+	/* the first is, and each of the others is like the one before it */
+	return *states == DONE &&
+	       memcmp(states, states + 1, p->board->job.n - 1) == 0;
+}
 
 /* Something is missing: give the caller what is there, item by item. */
 static int hand_back_some(const struct pool *p, char *results, int *errs)
@@ -529,9 +558,16 @@ static int hand_back_some(const struct pool *p, char *results, int *errs)
 	int err;
 
 	for (size_t i = 0; i < job->n; i++) {
-		err = errs_of(p)[i];
-		if (err == PENDING)
+		switch ((enum state)states_of(p)[i]) {
+		case DONE:
+			err = 0;
+			break;
+		case FAILED:
+			err = errs_of(p)[i];
+			break;
+		default:
 			err = POOL_LOST;
+		}
 		if (err == 0 && job->result_size > 0)
 			memcpy(results + i * job->result_size,
 			       result_at(p, i), job->result_size);
@@ -545,12 +581,8 @@ static int hand_back_some(const struct pool *p, char *results, int *errs)
 static int hand_back(const struct pool *p, char *results, int *errs)
 {
 	const struct job *job = &p->board->job;
-	const int *from = errs_of(p);
-	int any = 0;
 
-	for (size_t i = 0; i < job->n; i++)
-		any |= from[i];
-	if (any != 0)
+	if (!all_done(p))
 		return hand_back_some(p, results, errs);
 	if (job->result_size > 0)
 		memcpy(results, result_at(p, 0), job->n * job->result_size);

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "helpers.h"
-#include "pauses.h"
 
 #define WHY_07 "L01-07 The number wait gives you is an encoded status word," \
 	" not the exit code itself."
@@ -21,45 +20,40 @@
 
 /* ---- join --------------------------------------------------------------- */
 
-struct no_pauses {
-	struct wait_facts wait;
-	_Atomic int64_t paused_ns;
-};
-
 static void no_pauses_scenario(void *facts)
 {
-	struct no_pauses *n = facts;
+	struct wait_facts *w = facts;
 	struct process p;
 
-	start_gated(&p, &n->wait.child, 5);
-	paused_ns = &n->paused_ns;
-	join_gated(&n->wait, &p);
-	paused_ns = NULL;
+	start_gated(&p, &w->child, 5);
+	pauses_skip(true);
+	join_gated(w, &p);
+	pauses_skip(false);
 }
 
 static void open_after_pauses(void *facts)
 {
-	struct no_pauses *n = facts;
+	struct wait_facts *w = facts;
 
-	gate_wait(&n->wait.joining);
-	settle_pausing(fence_pid(), &n->paused_ns);
-	gate_open(&n->wait.child.gate);
+	gate_wait(&w->joining);
+	settle_pausing(fence_pid());
+	gate_open(&w->child.gate);
 }
 
 static void expect_wait(double limit)
 {
-	struct no_pauses *n = shared(sizeof *n);
+	struct wait_facts *w = shared(sizeof *w);
 
-	n->wait.limit = limit;
-	run(no_pauses_scenario, open_after_pauses, n, "The child has ended, and"
+	w->limit = limit;
+	run(no_pauses_scenario, open_after_pauses, w, "The child has ended, and"
 	    " your join does not see it.");
-	expect(n->wait.gate_was_open, n->paused_ns > 0 ? WHY_17 :
+	expect(w->gate_was_open, pauses_skipped_ns() > 0 ? WHY_17 :
 	       "Your join came back while its child was still at work.",
 	       "the join returns when the child has ended",
-	       n->paused_ns > 0 ? "it paused, and returned before that"
+	       pauses_skipped_ns() > 0 ? "it paused, and returned before that"
 				: "it returned before that");
-	expect(n->wait.result == 0, "Your join did not say that the child has"
-	       " ended.", "0", "%d", n->wait.result);
+	expect(w->result == 0, "Your join did not say that the child has"
+	       " ended.", "0", "%d", w->result);
 }
 
 /* Any negative number waits for ever. */

@@ -14,7 +14,7 @@
 
 #include "gil.h"
 #include "harness.h"
-#include "pauses.h"
+#include "watch.h"
 
 #define WHY_02 "L01-02 fork returns in the child too, so your children are" \
 	" forking children of their own."
@@ -53,7 +53,6 @@ struct facts {
 	bool met[WORKERS];
 	int at_hand;			/* threads or processes there */
 	bool returned;
-	_Atomic int64_t paused_ns;
 	int first;			/* the worker that ends first */
 	struct gate running, go[WORKERS], went[WORKERS], last;
 	atomic_int begun, ended, ended_at_return, handlers;
@@ -383,7 +382,7 @@ static void let_go(void *facts)
 
 	gate_wait(&f->running);
 	for (int i = 0; i < WORKERS; i++) {
-		settle_pausing(fence_pid(), &f->paused_ns);
+		settle_pausing(fence_pid());
 		gate_open(&f->go[i]);
 		gate_wait(&f->went[i]);
 	}
@@ -394,7 +393,7 @@ static void note_return(struct facts *f)
 {
 	f->ended_at_return = f->ended;
 	f->returned = true;
-	paused_ns = NULL;
+	pauses_skip(false);
 	gate_wait(&f->running);
 }
 
@@ -409,7 +408,7 @@ static void call_far_down(struct facts *f)
 	struct gil *g = gil_create();
 
 	gap[0] = 0;
-	paused_ns = &f->paused_ns;
+	pauses_skip(true);
 	errno = 0;
 	f->result = gil_run_threads(g, WORKERS, STEPS, note_compute, be_late,
 				    f);
@@ -529,7 +528,7 @@ static void late_process_scenario(void *facts)
 {
 	struct facts *f = facts;
 
-	paused_ns = &f->paused_ns;
+	pauses_skip(true);
 	f->result = gil_run_processes(WORKERS, STEPS, note_compute, be_late,
 				      f);
 	still_alone("gil_run_processes");

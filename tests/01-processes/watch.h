@@ -11,19 +11,19 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "harness.h"
+
 enum { LOOKS = 5, BURNT_NS = 20000000 };
 
-/* Straight to the system: a test may have replaced nanosleep(). */
 static inline void nap(void)
 {
 	const struct timespec ms = { .tv_nsec = 1000000 };
 
-	syscall(SYS_nanosleep, &ms, NULL);
+	nanosleep(&ms, NULL);
 }
 
 /* The state letter of a thread, 'X' when it is gone; *cpu: ns it has run. */
@@ -69,6 +69,19 @@ static inline void settle_thread(pid_t pid, pid_t tid)
 static inline void settle(pid_t pid)
 {
 	settle_thread(pid, pid);
+}
+
+/* The same for who may pause and look again, when pauses take no time: let it
+ * do so for a long time. */
+static inline void settle_pausing(pid_t pid)
+{
+	const int64_t end = pauses_skipped_ns() + INT64_C(30000000000);
+	int64_t before;
+
+	do {
+		before = pauses_skipped_ns();
+		settle(pid);
+	} while (pauses_skipped_ns() != before && pauses_skipped_ns() < end);
 }
 
 #endif

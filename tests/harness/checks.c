@@ -101,8 +101,12 @@ static void put_row(const char *verdict, const char *expected,
 void fail_check(const char *verdict, const char *why, const char *where,
 		const char *expected, const char *got)
 {
+	const char *fault = fault_text();
+
 	if (where[0] == '\0')
 		where = source_of_function(the.check->function);
+	if (fault[0] != '\0')
+		got = text("%s\n(%s)", got, fault);
 	put_row(verdict, expected, got, why, where);
 	the.failed = true;
 	_fail(__FILE__, __LINE__);

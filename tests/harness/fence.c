@@ -308,18 +308,16 @@ static void reset(void)
 	board->threads.arrived = 0;
 	board->next_standing = board->next_fork = 0;
 	memset(board->standings, 0, sizeof board->standings);
+	memset(board->taken, 0, sizeof board->taken);
 	memset(board->forks, 0, sizeof board->forks);
 	memset(board->opened, 0, sizeof board->opened);
-	memset(board->calls, 0, sizeof board->calls);
+	hits_reset();
 	where_pc = NULL;
 }
 
 void fence_prepare(void)
 {
-	static const struct fault none;
-
-	fault_set(&none);
-	board->small_pipes = board->hold_threads = 0;
+	faults_reset();
 	reset();
 }
 
@@ -382,7 +380,7 @@ const char *fence_where(void)
 	return "";
 }
 
-static _Noreturn void fail_end(const struct fence *f, struct fence_end end)
+_Noreturn void fail_end(const struct fence *f, struct fence_end end)
 {
 	const char *at = end.how == FENCE_KILLED ? crash_line() :
 			 end.how == FENCE_EXITED ? source_line(board->exit_pc)
@@ -453,30 +451,4 @@ void expect_clean(const char *why)
 		      "it, or in the system.";
 	fail_check("fail", why, fence_where(), "nothing left behind",
 		   text("%s", left));
-}
-
-void fault_sweep(const struct fence *f, size_t shared_size, const char *call,
-		 int error, void (*prepare)(void *shared),
-		 void (*judge)(void *shared, const struct fence_end *end))
-{
-	enum { MOST = 200 };
-	struct fence_end end;
-	int k;
-
-	for (k = 1; k <= MOST; k++) {
-		memset(f->shared, 0, shared_size);
-		if (prepare != NULL)
-			prepare(f->shared);
-		fault_set(&(struct fault){ call, error, k, false });
-		end = fence_try(f);
-		if (fault_hits() == 0)
-			break;
-		if (end.how == FENCE_STUCK || end.how == FENCE_OVERTIME ||
-		    end.how == FENCE_COPIED || end.how == FENCE_STORM)
-			fail_end(f, end);
-		judge(f->shared, &end);
-	}
-	if (k == 1)
-		skip_check("not exercised: no %s call that could fail so",
-			   call);
 }

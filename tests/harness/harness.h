@@ -192,57 +192,8 @@ struct effort effort_during(double seconds);
 /* Descriptors open in this process. */
 int open_descriptors(void);
 
-/* ---- faults (set in the test program or in the scenario) --------------- */
+/* ---- faults: see there -------------------------------------------------- */
 
-/*
- * The calls that the student's file makes go through the harness. A fault
- * lets the k-th call of one kind in the whole scenario fail, or all of them
- * from the k-th on. Creation of a process counts as "fork" however it is
- * done (fork, vfork, clone, posix_spawn).
- *
- * call:   "fork", "read", "write", "mmap", "pipe", "waitpid", ...; a family
- *         ("read" is also recv and readv; "pipe" also socketpair and pipe2;
- *         "waitpid" also wait, waitid, poll and every other blocking wait)
- * error:  the errno it fails with; 0 = a short transfer of one byte
- */
-struct fault {
-	const char *call;
-	int error;
-	int k;			/* from 1 */
-	bool onwards;		/* also every later one */
-};
-void fault_set(const struct fault *fault);
-int fault_hits(void);		/* how often it struck in the last fence */
-
-/*
- * fault_sweep - the same scenario once for each k = 1, 2, ... until the
- * fault strikes no more, each time in a fresh fence on zeroed shared memory
- *
- * prepare: fills shared memory before each run; may be NULL
- * judge:   expects, after each run; k is in the text of the failure, and
- *          `where` is the line of the call that was struck
- * Skips the check as "not exercised" when the fault never struck.
- */
-void fault_sweep(const struct fence *f, size_t shared_size, const char *call,
-		 int error, void (*prepare)(void *shared),
-		 void (*judge)(void *shared, const struct fence_end *end));
-
-/* Make every pipe and socket pair of the student's file as small as can be. */
-void small_pipes(void);
-
-/* Hold back the start of each thread until so many have been created. */
-void hold_threads_until(int created);
-
-/* How often the student's file called this family in the last fence. */
-int calls_of(const char *call);
-
-/* Signals for a process or group that no student may signal, counted and
- * never sent: pid 0, -1 and the test program's. */
-int forbidden_kills(void);
-
-/* Interrupt the calling process with SIGALRM every 5 ms (a handler that does
- * nothing, without SA_RESTART), until interrupts_stop. */
-void interrupts_start(void);
-void interrupts_stop(void);
+#include "faults.h"
 
 #endif

@@ -17,6 +17,7 @@
 enum {
 	STANDINGS = 1024, FORKS = 4096, DESCRIPTORS = 1024, FRAMES = 16,
 	LEFT_SIZE = 2048, FAMILIES = 16,
+	TAKEN = 256,
 	PROCESSES_MAX = 400,	/* more at once are a fork storm */
 };
 
@@ -46,6 +47,10 @@ struct board {
 	struct fault fault;
 	_Atomic int fault_counter, fault_struck;
 	void *fault_pc;
+	const char *fault_name;		/* the call that was struck */
+	_Atomic int injected[INJECTORS];
+	_Atomic int64_t skipped_ns;
+	_Atomic long shm_size;		/* of small_shm; 0: as always */
 	_Atomic int small_pipes, no_more_forks, hold_threads;
 	struct meeting threads;
 	_Atomic int forbidden;
@@ -54,6 +59,8 @@ struct board {
 
 	struct standing standings[STANDINGS];
 	_Atomic unsigned next_standing;
+	struct { _Atomic uintptr_t lock; pid_t tid; const void *pc; }
+		taken[TAKEN];
 	struct { pid_t pid; void *pc; } forks[FORKS];
 	_Atomic unsigned next_fork;
 	void *opened[DESCRIPTORS];	/* by descriptor, in the fence */
@@ -72,14 +79,29 @@ struct process {
 /* Descendants of root, without root itself; returns how many (max at most). */
 int tree_list(pid_t root, struct process *list, int max);
 void tree_kill(pid_t root);
+char process_state(pid_t pid);		/* 'R', 'S', 'Z', ...; see proc(5) */
 /* An opaque sum that stays the same while no thread of them runs; 0 when one
  * of them is running, or will run by itself when a time is over. */
 uint64_t tree_stillness(const struct process *list, int n);
 
+/* Is no thread of it running, because it was stopped? */
+bool is_stopped(pid_t pid);
+
 /* sync.c */
 void announce_event(void);
 
-/* standing.c - "the caller waits in read(5) at ..." for each process */
+/* faults.c */
+void faults_reset(void);		/* before each check: none at all */
+void hits_reset(void);			/* before each fence */
+const char *fault_text(void);		/* which struck, or "" */
+
+/* holders.c - who took which lock last, and where; 0 when it was given back */
+void lock_taken(const void *lock, const void *pc);
+int lock_tried(const void *lock, int result, const void *pc);	/* = result */
+void lock_given(const void *lock);	/* call it just before */
+pid_t lock_holder(unsigned long lock, const void **pc);
+
+/* standing.c - who waits for what, and why nobody can go on: see doctor.h */
 const char *standing_report(void **pc);
 
 /* leftovers.c */
@@ -94,6 +116,8 @@ void describe_descriptor(pid_t pid, int fd, char *out, size_t size);
 /* fence.c */
 void fence_prepare(void);		/* before each check */
 const char *fence_where(void);		/* the best line that is known */
+/* Fail the check with what that end means. */
+_Noreturn void fail_end(const struct fence *f, struct fence_end end);
 
 /* lines.c - "labs/02-pool/pool.c:41 (pool_map)", or "" */
 const char *source_line(const void *address);

@@ -215,7 +215,7 @@ uint64_t tree_stillness(const struct process *list, int n)
 
 /* ---- observing ---------------------------------------------------------- */
 
-static char state_of(pid_t pid)
+char process_state(pid_t pid)
 {
 	struct process p;
 	char path[64];
@@ -224,11 +224,26 @@ static char state_of(pid_t pid)
 	return pid > 0 && read_stat(path, &p) ? p.state : 'X';
 }
 
+static bool thread_is_stopped(const char *task, void *unused)
+{
+	char path[340];
+	struct process p;
+
+	(void)unused;
+	snprintf(path, sizeof path, "%s/stat", task);
+	return !read_stat(path, &p) || strchr("TtZX", p.state) != NULL;
+}
+
 bool is_running(pid_t pid)
 {
-	char state = state_of(pid);
+	char state = process_state(pid);
 
 	return state != 'X' && state != 'Z';
+}
+
+bool is_stopped(pid_t pid)
+{
+	return each_thread(pid, thread_is_stopped, NULL);
 }
 
 static void breathe(void)
@@ -242,7 +257,7 @@ bool wait_until_asleep(pid_t pid)
 	char state;
 
 	while (asleep < 3 && !board->hopeless) {
-		state = state_of(pid);
+		state = process_state(pid);
 		if (state == 'X' || state == 'Z')
 			return false;
 		asleep = state == 'S' ? asleep + 1 : 0;

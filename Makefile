@@ -47,7 +47,11 @@ $(BUILD)/%.o: %.c
 
 # Demo programs and tests know their lab's header from where they lie.
 objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
-HARNESS := $(filter-out %/supervise.o %/selftest.o %/bad.o,$(call objects,tests/harness/*.c))
+EXPLORER := tests/harness/explorer
+PROGRAMS := supervise why selftest selftest_faults selftest_report bad calling \
+	waiting stuck
+HARNESS := $(filter-out $(addsuffix .o,$(addprefix %/,$(PROGRAMS))),$(call objects,tests/harness/*.c)) \
+	$(filter-out %/selftest.o,$(call objects,$(EXPLORER)/*.c))
 
 $(BUILD)/libcommon.a: $(call objects,common/*.c)
 $(BUILD)/libharness.a: $(HARNESS)
@@ -64,16 +68,36 @@ build/plain/selftest: $(addprefix build/plain/tests/harness/,selftest.o \
 	bad.called.o) build/plain/libharness.a build/plain/libcommon.a
 	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 
+build/plain/selftest_faults: $(addprefix build/plain/tests/harness/,\
+	selftest_faults.o calling.called.o waiting.called.o stuck.called.o) \
+	build/plain/libharness.a build/plain/libcommon.a
+	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+
 # What a student's file calls read() is called_read() in the tests.
-$(BUILD)/calls.map: tests/harness/calls.c
+$(BUILD)/calls.map: $(wildcard tests/harness/calls_*.c)
 	@mkdir -p $(@D)
-	@sed -nE 's/^[a-zA-Z_ ].*[ *]called_([a-z_0-9A-Z]+)\(.*[,;]$$/\1 called_\1/p' $< | sort -u > $@
+	@sed -nE 's/^[a-zA-Z_ ].*[ *]called_([a-z_0-9A-Z]+)\(.*[,;]$$/\1 called_\1/p' $^ | sort -u > $@
+
+# For the explorer the compiler announces each access to memory, and what the
+# file calls read() is explored_read(). A wait that cannot be scheduled is
+# undefined, under a name that says so.
+$(BUILD)/$(EXPLORER)/%.o: OUR_WARNINGS += -Wno-missing-prototypes
+$(BUILD)/explored.map: $(EXPLORER)/unknown $(wildcard $(EXPLORER)/*.c)
+	@mkdir -p $(@D)
+	@{ sed -nE 's/^[a-zA-Z_ ].*[ *]explored_([a-z_0-9A-Z]+)\(.*[,{)]$$/\1 explored_\1/p' \
+		$(filter %.c,$^); \
+	sed -E '/^#/d; s/.*/& the_explorer_cannot_schedule_&/' $<; } | sort -u > $@
+
+build/plain/selftest_explorer: build/plain/$(EXPLORER)/selftest.explored.o \
+		build/plain/libharness.a build/plain/libcommon.a
+	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 
 # ---- implementations -----------------------------------------------------------
 
 stems = $(patsubst solutions/$(1)/%.c,%,$(wildcard solutions/$(1)/*.c))
 programs = $(patsubst labs/$(1)/demo/%.c,%,$(wildcard labs/$(1)/demo/*.c))
 tests = $(patsubst tests/$(1)/%.c,%,$(wildcard tests/$(1)/test_*.c))
+explorations = $(patsubst tests/$(1)/%.c,%,$(wildcard tests/$(1)/explore_*.c))
 # pool-unlocked.c replaces pool.c
 stem_of = $(firstword $(subst -, ,$(basename $(notdir $(1)))))
 # the file for stem $(2) of lab $(1) among the files $(3), or the solution's
@@ -99,15 +123,44 @@ $(BUILD)/$(1)/$(2)/$(t): $(BUILD)/tests/$(1)/$(t).o \
 		$(BUILD)/libharness.a $(BUILD)/libcommon.a
 	@$(CC) $(LDFLAGS) $$^ -o $$@ -lcmocka $(LDLIBS)
 )
-.PHONY: $(1)/$(2)/programs $(1)/$(2)/tests
+$(foreach s,$(call stems,$(1)),
+$(BUILD)/$(1)/$(2)/$(s).hooked.o: $(call source_of,$(1),$(s),$(3)) $(if $(filter file,$(2)),FORCE)
+	@mkdir -p $$(@D)
+	@$(CC) $(COMMON_FLAGS) -fsanitize=thread $$(call gnu,$$<) $(STUDENT_WARNINGS) \
+		-iquote labs/$(1) -iquote common -c $$< -o $$@
+)
+$(foreach t,$(call explorations,$(1)),
+$(BUILD)/$(1)/$(2)/$(t): $(BUILD)/tests/$(1)/$(t).explored.o \
+		$(foreach s,$(call stems,$(1)),$(BUILD)/$(1)/$(2)/$(s).explored.o) \
+		$(BUILD)/libharness.a $(BUILD)/libcommon.a
+	@$(CC) $(LDFLAGS) $$^ -o $$@ -lcmocka $(LDLIBS)
+)
+.PHONY: $(1)/$(2)/programs $(1)/$(2)/tests $(1)/$(2)/explorations
+$(1)/$(2)/explorations: $(foreach t,$(call explorations,$(1)),$(BUILD)/$(1)/$(2)/$(t))
 $(1)/$(2)/programs: $(foreach p,$(call programs,$(1)),$(BUILD)/$(1)/$(2)/$(p))
 $(1)/$(2)/tests: $(foreach t,$(call tests,$(1)),$(BUILD)/$(1)/$(2)/$(t))
 endef
 
-# Only what begins with the file's own name stays visible to others.
+# Only what begins with the file's own name, or stands in the lab's headers,
+# stays visible to others.
+keep = --wildcard --keep-global-symbol='$(*F)_*' \
+	$$(grep -shoE '[a-z_0-9]+\(' labs/$(word 3,$(subst /, ,$@))/*.h | \
+	sed 's/(//; s/^/--keep-global-symbol=/' | sort -u)
+
 $(BUILD)/%.called.o: $(BUILD)/%.o $(BUILD)/calls.map
-	@objcopy --redefine-syms=$(BUILD)/calls.map --wildcard \
-		--keep-global-symbol='$(*F)_*' $< $@
+	@objcopy --redefine-syms=$(BUILD)/calls.map $(keep) $< $@
+$(BUILD)/%.explored.o: $(BUILD)/%.hooked.o $(BUILD)/explored.map
+	@objcopy --redefine-syms=$(BUILD)/explored.map $(keep) $< $@
+
+# The tests of the explorer are scheduled like what they test.
+$(BUILD)/tests/%.explored.o: $(BUILD)/tests/%.hooked.o $(BUILD)/explored.map
+	@objcopy --redefine-syms=$(BUILD)/explored.map $< $@
+$(BUILD)/tests/%.hooked.o: COMMON_FLAGS += -fsanitize=thread
+$(BUILD)/tests/%.hooked.o: tests/%.c
+	@mkdir -p $(@D)
+	@$(CC) $(COMMON_FLAGS) -D_GNU_SOURCE $(OUR_WARNINGS) -iquote common \
+		-iquote tests/harness -iquote $(EXPLORER) \
+		-iquote labs/$(word 2,$(subst /, ,$<)) -c $< -o $@
 
 # FILE= names another file each time, and an older one is not up to date.
 .PHONY: FORCE
@@ -189,8 +242,10 @@ TEXTS := README.md tests/README.md $(wildcard labs/*/README.md) $(wildcard slide
 .PHONY: check-labs flake
 check:			## the instructor's: everything must hold
 	@$(COMMANDS)/check
-check-harness: build/plain/supervise build/plain/selftest
-	@bats tests/harness/selftest.bats
+check-harness: build/plain/supervise build/plain/selftest \
+		build/plain/selftest_faults build/plain/selftest_explorer
+	@bats tests/harness/selftest.bats tests/harness/selftest_faults.bats \
+		tests/harness/explorer/selftest.bats
 check-skeletons:
 	@$(COMMANDS)/skeletons --check
 check-texts: programs

@@ -1,0 +1,335 @@
+/*
+ * Places, and what is known of them. An address is turned into a place that
+ * is the same in every process: which mapping, and how far into it. With the
+ * place go the clocks: what one task did before it let go of a lock has
+ * happened before what another does after it took it. Two accesses to one
+ * byte, one of them a write, that no such chain puts in order are a race.
+ */
+#include "arena.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+enum {
+	MAPS = 64,
+	PRIVATE = 1 << 16,	/* objects from here on: memory of one process */
+	FILES = 1 << 17,	/* objects from here on: files, pipes, sockets */
+	LARGEST = 4096,		/* larger accesses are not looked into */
+};
+
+/* The shared mappings of this process; a child begins with the same. */
+static struct map {
+	const char *at;
+	size_t size;
+	struct place place;
+} maps[MAPS];
+static int n_maps;
+
+/* ---- places ------------------------------------------------------------------- */
+
+/* The number of an object that is known by its inode, or a new one. */
+static uint32_t *numbered(int fd, uint32_t fresh)
+{
+	struct stat s;
+
+	if (fstat(fd, &s) != 0)
+		return NULL;
+	for (int i = 0; i < SYNCS; i++) {
+		struct object *o = &arena->objects[i];
+
+		if (o->number == 0)
+			*o = (struct object){ s.st_dev, s.st_ino,
+					      fresh ? fresh : FILES + (uint32_t)i };
+		if (o->inode == s.st_ino && o->device == s.st_dev)
+			return &o->number;
+	}
+	return NULL;
+}
+
+static uint32_t file_number(int fd)
+{
+	uint32_t *number = numbered(fd, 0);
+
+	return number != NULL ? *number : 0;
+}
+
+/* What goes in at one end comes out at the other. */
+void ends_joined(const int fds[2])
+{
+	numbered(fds[1], file_number(fds[0]));
+}
+
+struct place place_of_file(int fd)
+{
+	return (struct place){ file_number(fd), UINT64_MAX };
+}
+
+bool is_private(struct place place)
+{
+	return place.object >= PRIVATE && place.object < FILES;
+}
+
+void map_added(void *at, size_t size, int fd, off_t from)
+{
+	struct place place = { fd < 0 ? ++arena->next_object : file_number(fd),
+			       fd < 0 ? 0 : (uint64_t)from };
+
+	map_removed(at, size);
+	if (n_maps < MAPS)
+		maps[n_maps++] = (struct map){ at, size, place };
+}
+
+void map_removed(void *at, size_t size)
+{
+	const char *from = at;
+
+	for (int i = n_maps - 1; i >= 0; i--)
+		if (maps[i].at >= from && maps[i].at < from + size)
+			maps[i] = maps[--n_maps];
+}
+
+static const struct map *map_of(const volatile void *address)
+{
+	const char *a = (const char *)address;
+
+	for (int i = 0; i < n_maps; i++)
+		if (a >= maps[i].at && a < maps[i].at + maps[i].size)
+			return &maps[i];
+	return NULL;
+}
+
+struct place place_of(const volatile void *address)
+{
+	const struct map *m = map_of(address);
+
+	if (m == NULL)
+		return (struct place){ PRIVATE + (uint32_t)self()->process,
+				       (uint64_t)(uintptr_t)address };
+	return (struct place){ m->place.object,
+		m->place.offset + (uint64_t)((const char *)address - m->at) };
+}
+
+static bool has_threads(void)
+{
+	for (int i = 0; i < arena->n_tasks; i++)
+		if (i != me && arena->tasks[i].state != ENDED &&
+		    arena->tasks[i].process == self()->process)
+			return true;
+	return false;
+}
+
+/* ---- clocks --------------------------------------------------------------------- */
+
+struct sync *sync_at(struct place place)
+{
+	struct sync *s;
+
+	for (int i = 0; i < arena->n_syncs; i++)
+		if (same_place(arena->syncs[i].place, place))
+			return &arena->syncs[i];
+	if (arena->n_syncs == SYNCS)
+		end_schedule(FOUND_BLIND);
+	s = &arena->syncs[arena->n_syncs++];
+	memset(s, 0, sizeof *s);
+	s->place = place;
+	s->owner = NOBODY;
+	return s;
+}
+
+void join_clock(struct clock *into, const struct clock *from)
+{
+	for (int i = 0; i < TASKS; i++)
+		if (from->at[i] > into->at[i])
+			into->at[i] = from->at[i];
+}
+
+/* Who sees that somebody is gone comes after all that he did. */
+void acquire_from_dead(void)
+{
+	for (int i = 0; i < arena->n_tasks; i++)
+		if (arena->tasks[i].state == ENDED)
+			join_clock(&self()->clock, &arena->tasks[i].clock);
+}
+
+void acquire_from(struct place place)
+{
+	join_clock(&self()->clock, &sync_at(place)->clock);
+}
+
+void release_to(struct place place)
+{
+	join_clock(&sync_at(place)->clock, &self()->clock);
+	self()->clock.at[me]++;
+}
+
+static uint64_t value_at(const volatile void *at, size_t size)
+{
+	switch (size) {
+	case 1:
+		return *(const volatile uint8_t *)at;
+	case 2:
+		return *(const volatile uint16_t *)at;
+	case 4:
+		return (uint64_t)(int64_t)*(const volatile int32_t *)at;
+	case 8:
+		return *(const volatile uint64_t *)at;
+	}
+	return 0;
+}
+
+/* ---- what a write has written: looked up when its task goes on ------------- */
+
+static __thread const volatile void *written_at;
+static __thread int written_event;
+
+void settle_write(void)
+{
+	struct event *e = &arena->events[written_event];
+
+	if (written_at != NULL && map_of(written_at) != NULL)
+		e->value = value_at(written_at, e->size);
+	written_at = NULL;
+}
+
+/* ---- the record ------------------------------------------------------------------- */
+
+struct event *note(enum what what, const char *call, struct place place,
+		   const void *pc)
+{
+	struct task *t = self();
+	struct event *e;
+
+	settle_write();
+	if (arena->n_events == EVENTS)
+		end_schedule(FOUND_SPIN);
+	t->last_event = arena->n_events;
+	e = &arena->events[arena->n_events++];
+	*e = (struct event){ .task = (uint8_t)me, .what = (uint8_t)what,
+			     .call = call, .pc = pc, .place = place,
+			     .locks = (uint8_t)t->locks };
+	if (t->locks > 0) {
+		e->lock = t->held[t->locks - 1].place;
+		e->lock_private = t->held[t->locks - 1].is_private;
+	}
+	return e;
+}
+
+void lock_is_held(struct place place)
+{
+	struct task *t = self();
+
+	if (t->locks < HELD)
+		t->held[t->locks++] = (struct held){ place, is_private(place) };
+}
+
+void lock_is_free(struct place place)
+{
+	for (int i = 0; i < arena->n_tasks; i++) {
+		struct task *t = &arena->tasks[i];
+
+		for (int k = t->locks - 1; k >= 0; k--)
+			if (same_place(t->held[k].place, place))
+				t->held[k] = t->held[--t->locks];
+	}
+}
+
+/* ---- accesses --------------------------------------------------------------------- */
+
+static struct cell *cell_at(struct place place)
+{
+	uint64_t key = (place.offset ^ ((uint64_t)place.object << 40)) *
+		       0x9E3779B97F4A7C15u >> 40;
+	struct cell *c;
+
+	for (int k = 0; k < 64; k++) {
+		c = &arena->cells[(key + (uint64_t)k) % CELLS];
+		if (c->schedule != arena->schedule) {
+			memset(c, 0, sizeof *c);
+			c->schedule = arena->schedule;
+			c->place = place;
+		}
+		if (same_place(c->place, place))
+			return c;
+	}
+	return NULL;		/* so full that it is not worth it */
+}
+
+static bool is_atomic(int event)
+{
+	enum what what = arena->events[event].what;
+
+	return what == ATOMIC_READ || what == ATOMIC_WRITE;
+}
+
+static void found_race(int earlier, int later)
+{
+	if (arena->race[1] != 0)
+		return;
+	arena->race[0] = earlier;
+	arena->race[1] = later;
+}
+
+/* Is what another did at that time ordered before what I do now? */
+static bool ordered(int task, uint32_t time)
+{
+	return time == 0 || task == me || time <= self()->clock.at[task];
+}
+
+static void look_for_races(const struct cell *c, int event, bool writes)
+{
+	bool atomic = is_atomic(event);
+
+	if (!ordered(c->writer, c->written) &&
+	    !(atomic && is_atomic(c->write_event)))
+		found_race(c->write_event, event);
+	for (int t = 0; writes && t < arena->n_tasks; t++)
+		if (!ordered(t, c->read[t]) &&
+		    !(atomic && is_atomic(c->read_event[t])))
+			found_race(c->read_event[t], event);
+}
+
+static void touch(struct place place, int event, bool writes)
+{
+	struct cell *c = cell_at(place);
+
+	if (c == NULL)
+		return;
+	look_for_races(c, event, writes);
+	if (writes) {
+		c->writer = (uint8_t)me;
+		c->written = self()->clock.at[me];
+		c->write_event = event;
+	} else {
+		c->read[me] = self()->clock.at[me];
+		c->read_event[me] = event;
+	}
+}
+
+void access_memory(const volatile void *at, size_t size, enum what what,
+		   const void *pc)
+{
+	bool writes = what == WRITE || what == ATOMIC_WRITE;
+	struct place place;
+	struct event *e;
+	int number;
+
+	if (size == 0 || (map_of(at) == NULL && !has_threads()))
+		return;
+	place = place_of(at);
+	point(place, pc);
+	e = note(what, NULL, place, pc);
+	number = (int)(e - arena->events);
+	e->size = size > 255 ? 255 : (uint8_t)size;
+	e->before = e->value = value_at(at, size);
+	if (writes) {
+		written_at = at;
+		written_event = number;
+	}
+	for (size_t i = 0; i < size && i < LARGEST; i++)
+		touch((struct place){ place.object, place.offset + i }, number,
+		      writes);
+}
+

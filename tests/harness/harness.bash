@@ -65,11 +65,15 @@ supervise() {
 	stderr=$(contents "$dir/err")
 	ended=$(head -n 1 "$dir/report")
 	leftovers=$(sed -n 's/^left //p' "$dir/report")
+	local hang
+	hang=$(sed -n 's/^hang //p' "$dir/report")
 	case $ended in
 	stuck) fails 'The program waits for something that can never come.' \
-		'it comes to an end' "nothing moves any more, after: $output" ;;
+		'it comes to an end' "nothing moves any more, after: $output
+$hang" ;;
 	overtime) fails 'The program does not come to an end.' \
-		'it comes to an end' "still busy at the time limit" ;;
+		'it comes to an end' "still busy at the time limit
+$hang" ;;
 	esac
 }
 

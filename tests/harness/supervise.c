@@ -9,6 +9,7 @@
  * report tells how it ended and what it left behind:
  *
  *   status N | signal N | stuck | overtime      one of these
+ *   hang TEXT                                   why, where it was stopped
  *   left TEXT                                   one line for each thing
  *
  * Exit status: the program's; 128 + N for a signal; 124 when it was stopped.
@@ -33,7 +34,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "doctor.h"
 #include "fl.h"
+
+/* Whoever is not linked with the doctor goes without. */
+#pragma weak doctor_report
 
 enum { LOOK_MS = 50, STOPPED = 124 };
 
@@ -244,6 +249,25 @@ static const char *watch(pid_t program, int ours, int file, int signals,
 	return text("status %d", *exit_status);
 }
 
+static void tell_hang(const char *end)
+{
+	static struct process list[PROCESSES_MAX];
+	static pid_t pids[PROCESSES_MAX];
+	int n = tree_list(getpid(), list, PROCESSES_MAX);
+	char *why = NULL, *line;
+
+	if (strcmp(end, "stuck") != 0 && strcmp(end, "overtime") != 0)
+		return;
+	for (int i = 0; i < n; i++)
+		pids[i] = list[i].pid;
+	if (doctor_report != NULL)
+		why = doctor_report(pids, n, NULL, NULL);
+	for (line = why ? strtok(why, "\n") : NULL; line != NULL;
+	     line = strtok(NULL, "\n"))
+		fprintf(ledger, "hang %s\n", line);
+	free(why);
+}
+
 static int signals_as_file(void)
 {
 	sigset_t set;
@@ -321,6 +345,7 @@ int main(int argc, char **argv)
 	board->test = getpid();
 	end = watch(program, ours, file, signals, &status);
 	fprintf(ledger, "%s\n", end);
+	tell_hang(end);
 	leftovers_files();
 	tree_kill(getpid());
 	if (board->left[0] != '\0')

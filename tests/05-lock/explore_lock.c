@@ -1,0 +1,266 @@
+/* Lock, value and counter, in every order in which processes can meet. */
+#include "lock.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include "explorer.h"
+#include "harness.h"
+
+struct facts {
+	struct lock *lock;
+	struct value *value;
+	long now, seen[3];
+	int inside, most, results[3], entered, in_fn;
+	bool ready;
+};
+
+/* ---- what a finding tells about the mistake ------------------------------------ */
+
+static const char *why_lost(const struct finding *f)
+{
+	const struct step *a = &f->first, *b = &f->second;
+
+	if (f->how == FOUND_STUCK && f->waits_private)
+		return "L05-05 This lock was made for threads of one process.";
+	if (f->how != FOUND_WRONG && f->how != FOUND_RACE)
+		return NULL;
+	if (f->how == FOUND_WRONG && !f->overwritten)
+		return NULL;
+	if (a->atomic && b->atomic)
+		return "L05-08 Two atomic steps are not one atomic step.";
+	if (f->how == FOUND_WRONG && a->locks == 0 && b->locks > 0)
+		return "L05-07 The value was already old when you locked.";
+	if (a->locks > 0 && b->locks > 0)
+		return "L05-04 Everybody locks a door, but each a different "
+		       "one.";
+	return "L05-02 Reading, adding and storing are three steps, and "
+	       "another process can come in between.";
+}
+
+/* ---- the value ------------------------------------------------------------------ */
+
+/* In two steps, so that it can die between them. */
+static int add_ten(long *v, void *unused)
+{
+	(void)unused;
+	*v += 4;
+	*v += 6;
+	return 0;
+}
+
+static void count_twice(void *arg)
+{
+	counter_worker(((struct facts *)arg)->value, 2);
+}
+
+static void update_once(void *arg)
+{
+	value_update(((struct facts *)arg)->value, add_ten, NULL, NULL);
+}
+
+static void count_and_update(void *shared)
+{
+	struct facts *f = shared;
+
+	f->value = value_create(0);
+	f->ready = f->value != NULL;
+	if (!f->ready)
+		return;
+	explore_process("process A", count_twice, f);
+	explore_process("process B", update_once, f);
+	explore_wait();
+	value_update(f->value, NULL, NULL, &f->now);
+	value_destroy(f->value);
+}
+
+static const char *nothing_is_lost(void *shared)
+{
+	struct facts *f = shared;
+
+	if (!f->ready)
+		return "value_create failed";
+	return f->now == 12 ? NULL : text("%ld", f->now);
+}
+
+static void updates(void)
+{
+	struct facts *f = shared(sizeof *f);
+
+	explore(&(struct exploration){
+		.scenario = count_and_update, .judge = nothing_is_lost,
+		.shared = f, .size = sizeof *f, .why = why_lost,
+		.expected = "12, after 1 was added twice and 10 once" });
+}
+
+/* ---- the lock --------------------------------------------------------------------- */
+
+static void enter_once(void *arg)
+{
+	struct facts *f = arg;
+
+	if (lock_acquire(f->lock, -1) == -1)
+		return;
+	f->entered++;
+	if (++f->inside > f->most)
+		f->most = f->inside;
+	explore_yield();
+	f->inside--;
+	if (lock_release(f->lock) != 0)
+		f->results[0]--;
+}
+
+static void enter_three(void *shared)
+{
+	struct facts *f = shared;
+
+	f->lock = lock_create();
+	f->ready = f->lock != NULL;
+	if (!f->ready)
+		return;
+	explore_process("process A", enter_once, f);
+	explore_process("process B", enter_once, f);
+	explore_process("process C", enter_once, f);
+	explore_wait();
+	lock_destroy(f->lock);
+}
+
+static const char *one_at_a_time(void *shared)
+{
+	struct facts *f = shared;
+
+	if (!f->ready)
+		return "lock_create failed";
+	if (f->most > 1)
+		return text("%d at once", f->most);
+	if (f->entered != 3)
+		return text("%d of 3 came in", f->entered);
+	return f->results[0] == 0 ? NULL : "a release failed";
+}
+
+static void exclusion(void)
+{
+	struct facts *f = shared(sizeof *f);
+
+	explore(&(struct exploration){
+		.scenario = enter_three, .judge = one_at_a_time,
+		.shared = f, .size = sizeof *f, .why = why_lost,
+		.expected = "one process at a time inside, and each once" });
+}
+
+/* ---- a holder that dies, at each point ------------------------------------------------ */
+
+static void enter_and_tell(void *arg)
+{
+	struct facts *f = arg;
+
+	for (int i = 0; i < 2; i++) {
+		f->results[i] = lock_acquire(f->lock, -1);
+		if (f->results[i] == -1)
+			return;
+		lock_release(f->lock);
+	}
+	f->entered = 1;
+}
+
+static void one_dies(void *shared)
+{
+	struct facts *f = shared;
+
+	f->lock = lock_create();
+	f->ready = f->lock != NULL;
+	if (!f->ready)
+		return;
+	explore_process("process A", enter_once, f);
+	explore_process("process B", enter_and_tell, f);
+	explore_wait();
+	lock_destroy(f->lock);
+}
+
+static const char *the_other_goes_on(void *shared)
+{
+	struct facts *f = shared;
+
+	if (!f->ready)
+		return "lock_create failed";
+	if (f->results[0] == -1 || f->results[1] == -1)
+		return "lock_acquire failed";
+	return f->results[0] == LOCK_OWNER_DIED &&
+	       f->results[1] == LOCK_OWNER_DIED ? "LOCK_OWNER_DIED twice"
+						: NULL;
+}
+
+static const char *why_kept_out(const struct finding *f)
+{
+	return f->how != FOUND_STUCK || !f->killed ? NULL : "L05-14 Somebody died while "
+	       "holding the lock and nobody will ever open it.";
+}
+
+static void deaths(void)
+{
+	struct facts *f = shared(sizeof *f);
+
+	explore(&(struct exploration){
+		.scenario = one_dies, .judge = the_other_goes_on,
+		.shared = f, .size = sizeof *f, .kill = "process A",
+		.why = why_kept_out,
+		.expected = "the other one comes in twice" });
+}
+
+static void two_updates(void *arg)
+{
+	update_once(arg);
+	update_once(arg);
+}
+
+static void one_dies_updating(void *shared)
+{
+	struct facts *f = shared;
+
+	f->value = value_create(0);
+	f->ready = f->value != NULL;
+	if (!f->ready)
+		return;
+	explore_process("process A", update_once, f);
+	explore_process("process B", two_updates, f);
+	explore_wait();
+	value_update(f->value, NULL, NULL, &f->now);
+	value_destroy(f->value);
+}
+
+static const char *value_is_whole(void *shared)
+{
+	struct facts *f = shared;
+
+	if (!f->ready)
+		return "value_create failed";
+	return f->now == 20 || f->now == 30 ? NULL : text("%ld", f->now);
+}
+
+static void deaths_updating(void)
+{
+	struct facts *f = shared(sizeof *f);
+
+	explore(&(struct exploration){
+		.scenario = one_dies_updating, .judge = value_is_whole,
+		.shared = f, .size = sizeof *f, .kill = "process A",
+		.why = why_kept_out,
+		.expected = "20, or 30 if the dead one was through" });
+}
+
+static const struct check checks[] = {
+	{ "interleavings", "two processes at once lose nothing, whatever the "
+	  "order", updates, value_update },
+	{ "interleavings", "two never hold the lock at once, whatever the "
+	  "order", exclusion, lock_acquire },
+	{ "interleavings", "a holder that dies keeps nobody out, wherever it "
+	  "dies", deaths, lock_acquire },
+	{ "interleavings", "an update that dies is made whole or not at all, "
+	  "wherever it dies", deaths_updating, value_update },
+};
+
+int main(int argc, char **argv)
+{
+	return harness_main(argc, argv, "05-lock", checks,
+			    sizeof checks / sizeof *checks);
+}

@@ -214,11 +214,13 @@ need-lab:
 		echo "$(if $(LAB),There is no lab '$(LAB)'.,Which lab? Say LAB=...)" \
 			"There are: $(LABS)" >&2; exit 2; fi
 
-.PHONY: lab hint watch run
+.PHONY: lab hint race watch run
 lab: need-lab		## judge my lab, up to the first thing to understand
 	@tests/harness/judge $(THE_LAB) $(if $(FILE),file,student)
 hint: need-lab		## help with the next step, more of it each time
 	@$(COMMANDS)/hint $(THE_LAB)
+race: need-lab		## the order of events in which it goes wrong: PICTURE=race.svg
+	@$(COMMANDS)/race $(THE_LAB) $(if $(FILE),file,student)
 watch: need-lab		## judge again on every save
 	@$(COMMANDS)/watch $(THE_LAB)
 

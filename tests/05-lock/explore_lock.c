@@ -25,8 +25,10 @@ static const char *why_lost(const struct finding *f)
 		return "L05-05 This lock was made for threads of one process.";
 	if (f->how != FOUND_WRONG && f->how != FOUND_RACE)
 		return NULL;
-	if (f->how == FOUND_WRONG && !f->overwritten)
+	if (f->how == FOUND_WRONG && f->undisturbed)
 		return NULL;
+	if (f->how == FOUND_WRONG && !f->overwritten)
+		return "L05-07 The value was already old when you locked.";
 	if (a->atomic && b->atomic)
 		return "L05-08 Two atomic steps are not one atomic step.";
 	if (f->how == FOUND_WRONG && a->locks == 0 && b->locks > 0)
@@ -150,17 +152,35 @@ static void exclusion(void)
 
 /* ---- a holder that dies, at each point ------------------------------------------------ */
 
-static void enter_and_tell(void *arg)
+static void come_after(struct facts *f, int who)
+{
+	f->results[who] = lock_acquire(f->lock, -1);
+	if (f->results[who] == -1)
+		return;
+	if (++f->inside > f->most)
+		f->most = f->inside;
+	explore_yield();
+	f->inside--;
+	lock_release(f->lock);
+	f->entered++;
+}
+
+static void come_second(void *arg)
+{
+	come_after(arg, 1);
+}
+
+static void come_third(void *arg)
+{
+	come_after(arg, 2);
+}
+
+static void take_and_give_back(void *arg)
 {
 	struct facts *f = arg;
 
-	for (int i = 0; i < 2; i++) {
-		f->results[i] = lock_acquire(f->lock, -1);
-		if (f->results[i] == -1)
-			return;
+	if (lock_acquire(f->lock, -1) != -1)
 		lock_release(f->lock);
-	}
-	f->entered = 1;
 }
 
 static void one_dies(void *shared)
@@ -171,23 +191,26 @@ static void one_dies(void *shared)
 	f->ready = f->lock != NULL;
 	if (!f->ready)
 		return;
-	explore_process("process A", enter_once, f);
-	explore_process("process B", enter_and_tell, f);
+	explore_process("process A", take_and_give_back, f);
+	explore_process("process B", come_second, f);
+	explore_process("process C", come_third, f);
 	explore_wait();
 	lock_destroy(f->lock);
 }
 
-static const char *the_other_goes_on(void *shared)
+static const char *the_others_go_on(void *shared)
 {
 	struct facts *f = shared;
+	int told = (f->results[1] == LOCK_OWNER_DIED) +
+		   (f->results[2] == LOCK_OWNER_DIED);
 
 	if (!f->ready)
 		return "lock_create failed";
-	if (f->results[0] == -1 || f->results[1] == -1)
+	if (f->results[1] == -1 || f->results[2] == -1)
 		return "lock_acquire failed";
-	return f->results[0] == LOCK_OWNER_DIED &&
-	       f->results[1] == LOCK_OWNER_DIED ? "LOCK_OWNER_DIED twice"
-						: NULL;
+	if (f->most > 1)
+		return "two at once after the death";
+	return told > 1 ? "LOCK_OWNER_DIED twice" : NULL;
 }
 
 static const char *why_kept_out(const struct finding *f)
@@ -201,10 +224,11 @@ static void deaths(void)
 	struct facts *f = shared(sizeof *f);
 
 	explore(&(struct exploration){
-		.scenario = one_dies, .judge = the_other_goes_on,
+		.scenario = one_dies, .judge = the_others_go_on,
 		.shared = f, .size = sizeof *f, .kill = "process A",
 		.why = why_kept_out,
-		.expected = "the other one comes in twice" });
+		.expected = "the others come in, one at a time, and at most one "
+			    "is told of the death" });
 }
 
 static void two_updates(void *arg)

@@ -854,9 +854,10 @@ static void check_again(void)
 	expect(s->got[1] == 1, why, "1 for a limit of 0", "%d", s->got[1]);
 	expect(s->got[2] == 1 && s->took > 0.19, why, "1 after 0.2 s",
 	       "%d after %.3f s", s->got[2], s->took);
-	expect(s->got[3] == 1, s->files > 0 ? WHY_11 : "The holder waited for itself in vain, and has "
-	       "lost the lock by that.", "others are refused", "acquire(0) "
-	       "returned %d in a child", s->got[3]);
+	expect(s->got[3] == 1, s->files > 0 ? WHY_11 : "The holder waited for "
+	       "itself in vain, and has lost the lock by that.",
+	       "others are refused", "acquire(0) returned %d in a child",
+	       s->got[3]);
 	expect(s->got[4] == 0 && s->got[5] == 0, "Who took the lock once gives "
 	       "it back once.", "0, and it is free", "%d, and acquire(0) "
 	       "returned %d in a child", s->got[4], s->got[5]);

@@ -134,6 +134,17 @@ static void tell_blind(const struct scene *s, FILE *f)
 		" /proc/sys/kernel/yama/ptrace_scope).", s->blind);
 }
 
+/* What a hint told lies in the student's file; the stack may lead elsewhere. */
+static const void *best_pc(const struct scene *s, const struct thread *most)
+{
+	if (most != NULL && (most->known || most->busy))
+		return most->pc;
+	for (int i = 0; i < s->n_threads; i++)
+		if (s->threads[i].known)
+			return s->threads[i].pc;
+	return most ? most->pc : NULL;
+}
+
 static void tell_all(struct scene *s, FILE *f, const void **pc)
 {
 	struct thread *circle[THREADS], *most = NULL;
@@ -155,10 +166,8 @@ static void tell_all(struct scene *s, FILE *f, const void **pc)
 	if (reason[0] != '\0')
 		fprintf(f, "reason: %s", reason);
 	free(reason);
-	if (pc != NULL && most != NULL)
-		*pc = most->pc;
-	for (int i = 0; pc != NULL && *pc == NULL && i < s->n_threads; i++)
-		*pc = s->threads[i].pc;
+	if (pc != NULL)
+		*pc = best_pc(s, most);
 }
 
 char *doctor_report(const pid_t *pids, int n, const struct doctor_hints *hints,

@@ -78,9 +78,10 @@ static pid_t noted_holder(const struct thread *t, unsigned long at)
 }
 
 void tell_holder(struct scene *s, struct thread *t, pid_t holder,
-			const void *pc)
+		 const void *pc)
 {
 	struct thread *u = thread_of(s, holder);
+	struct proc *p = proc_of(s, holder);
 
 	if (holder == 0)
 		return;
@@ -88,22 +89,19 @@ void tell_holder(struct scene *s, struct thread *t, pid_t holder,
 		t->freed_by[u - s->threads] = true;
 		tell(t, ", which %s holds", u == t ? "it itself" :
 		     name_of(s, u));
-	} else if (kill(holder, 0) != 0 ||
-		   (proc_of(s, holder) && has_ended(proc_of(s, holder)))) {
-		struct proc *p = proc_of(s, holder);
-
+	} else if ((p != NULL && has_ended(p)) || kill(holder, 0) != 0) {
 		t->dead_holder = holder;
 		if (p != NULL)
-			tell(t, ", which %s took, and it has ended", p->role);
+			tell(t, ", which %s took before it ended", p->role);
 		else
-			tell(t, ", which process %d took, and it has ended",
+			tell(t, ", which process %d took before it ended",
 			     holder);
 	} else {
 		t->outside = true;
 		tell(t, ", which process %d holds", holder);
 	}
 	if (pc != NULL)
-		tell(t, " since %s", s->hints->line(pc));
+		tell(t, " (taken at %s)", s->hints->line(pc));
 }
 
 /* The mutex itself knows best: what is known otherwise may be about another
@@ -246,6 +244,10 @@ void wait_for_lock(struct scene *s, struct thread *t)
 	for (int i = 0; i < s->n_threads; i++)
 		if (s->threads[i].of == t->of && &s->threads[i] != t)
 			t->private_lock = false;	/* threads share it */
+	t->private_wait = (t->a[1] & FUTEX_PRIVATE_FLAG) && !t->private_lock &&
+			  s->n_procs > 1 && about != JOIN;
+	if (t->private_wait)
+		tell(t, "; only threads of its own process can end this wait");
 	if (t->private_lock && s->n_procs > 1)
 		tell(t, "; it lies in memory that no other process shares");
 }

@@ -51,6 +51,7 @@ struct thread {
 	char call[40];			/* "read", "pthread_mutex_lock" */
 	char line[160];			/* "labs/02-pool/pool.c:41 (collect)" */
 	const void *pc;
+	bool known;			/* both by a hint, not by the stack */
 	bool at_gate;			/* a gate of the harness */
 
 	enum about about;
@@ -58,6 +59,7 @@ struct thread {
 	char object[160];		/* the lock's name, to tell two apart */
 	int fd;
 	bool private_lock;		/* in memory that nobody shares */
+	bool private_wait;		/* only threads can end it */
 	pid_t dead_holder;
 	bool holds_other_end;		/* of the pipe it waits for, itself */
 	bool outside;			/* somebody else could end the wait */
@@ -116,12 +118,15 @@ void wait_for_end(struct scene *s, struct thread *t, int fd, bool reads);
 
 /* doctor_locks.c */
 void wait_for_lock(struct scene *s, struct thread *t);
-/* add "which child 2 holds"; pc: since where, or NULL */
+/* add "which child 2 holds"; pc: taken where, or NULL */
 void tell_holder(struct scene *s, struct thread *t, pid_t holder,
 		 const void *pc);
 
 /* doctor_files.c */
 void wait_for_file_lock(struct scene *s, struct thread *t);
+
+/* doctor_polls.c */
+void wait_for_many(struct scene *s, struct thread *t);
 
 /* doctor_waits.c */
 void find_waits(struct scene *s);
@@ -153,10 +158,16 @@ struct report {
 };
 struct thread *tell_reason(const struct report *r);
 
-/* doctor_pipes.c: the sentences about pipes and sockets; NULL: none fits */
+/* doctor_reason_locks.c and doctor_reason_pipes.c: NULL where none fits */
+struct thread *opposite_order(const struct report *r);
+struct thread *holder_died(const struct report *r);
+struct thread *holder_waits(const struct report *r);
+struct thread *not_shared(const struct report *r);
+struct thread *only_for_threads(const struct report *r);
 struct thread *pipe_is_full(const struct report *r);
 struct thread *peer_is_silent(const struct report *r);
 struct thread *no_end_of_data(const struct report *r);
+/* for both */
 struct thread *first_about(const struct report *r, enum about about);
 struct thread *who_waits_for(const struct report *r, const struct thread *t);
 

@@ -85,7 +85,7 @@ static struct thread *goes_on(const struct report *r)
 	return NULL;
 }
 
-/* ---- circles of one, and of locks -------------------------------------- */
+/* ---- who waits for itself, or for others elsewhere --------------------- */
 
 static struct thread *for_itself(const struct report *r)
 {
@@ -107,66 +107,6 @@ static struct thread *for_itself(const struct report *r)
 			NAME(t));
 	fprintf(r->f, ": it waits for itself.");
 	return t;
-}
-
-static struct thread *opposite_order(const struct report *r)
-{
-	for (int i = 0; i < r->n; i++)
-		if (r->circle[i]->about != MUTEX &&
-		    r->circle[i]->about != SEMAPHORE &&
-		    r->circle[i]->about != FILE_LOCK)
-			return NULL;
-	if (r->n < 2)
-		return NULL;
-	fprintf(r->f, "Each holds the lock that the next one wants: they take"
-		" the same locks in different orders.");
-	return r->circle[0];
-}
-
-static struct thread *holder_died(const struct report *r)
-{
-	for (int i = 0; i < r->s->n_threads; i++) {
-		struct thread *t = &r->s->threads[i];
-
-		if (t->dead_holder == 0)
-			continue;
-		fprintf(r->f, "%s waits for a lock whose holder has ended"
-			" without giving it back.", NAME(t));
-		return t;
-	}
-	return NULL;
-}
-
-static struct thread *holder_waits(const struct report *r)
-{
-	for (int i = 0; i < r->s->n_threads; i++) {
-		struct thread *t = &r->s->threads[i];
-		struct thread *u = who_waits_for(r, t);
-
-		if ((t->about != MUTEX && t->about != FILE_LOCK) || u == NULL)
-			continue;
-		fprintf(r->f, "%s wants the lock that %s holds, and %s waits"
-			" for %s to end.", NAME(t), NAME(u), NAME(u), NAME(t));
-		return t;
-	}
-	return NULL;
-}
-
-static struct thread *not_shared(const struct report *r)
-{
-	for (int i = 0; i < r->s->n_threads; i++) {
-		struct thread *t = &r->s->threads[i];
-
-		if (!t->private_lock || r->s->n_procs < 2 ||
-		    (t->about != SEMAPHORE && t->about != MUTEX &&
-		     t->about != CONDITION && t->about != BARRIER))
-			continue;
-		fprintf(r->f, "What %s waits for lies in memory of its own:"
-			" what another process does to its copy, it never"
-			" sees.", NAME(t));
-		return t;
-	}
-	return NULL;
 }
 
 static struct thread *from_outside(const struct report *r)
@@ -242,9 +182,9 @@ struct thread *tell_reason(const struct report *r)
 {
 	static struct thread *(*const known[])(const struct report *r) = {
 		opposite_order, for_itself, holder_died, is_stopped, burns,
-		goes_on, not_shared, holder_waits, pipe_is_full, from_outside,
-		peer_is_silent, no_end_of_data, never_posted, never_signalled,
-		never_opened, never_sent,
+		goes_on, not_shared, only_for_threads, holder_waits,
+		pipe_is_full, from_outside, peer_is_silent, no_end_of_data,
+		never_posted, never_signalled, never_opened, never_sent,
 	};
 	struct thread *t;
 

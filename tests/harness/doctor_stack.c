@@ -10,11 +10,14 @@
 #include <unistd.h>
 
 /* Whoever is not linked with -ldw goes without lines. */
+#pragma weak dwarf_getsrc_die
+#pragma weak dwarf_haspc
+#pragma weak dwarf_lineno
+#pragma weak dwarf_linesrc
 #pragma weak dwfl_addrmodule
 #pragma weak dwfl_frame_pc
-#pragma weak dwfl_lineinfo
 #pragma weak dwfl_module_addrname
-#pragma weak dwfl_module_getsrc
+#pragma weak dwfl_module_nextcu
 
 /* Files of ours that only stand between a student's line and the system. */
 static bool is_between(const char *file)
@@ -79,32 +82,47 @@ static void found_line(struct walk *w, const char *file, int line,
 	w->found = !is_between(file);
 }
 
+/* By looking into each compilation unit: clang leaves no table of them. */
+static const char *find_source(Dwfl_Module *module, Dwarf_Addr pc, int *number)
+{
+	Dwarf_Die *unit = NULL;
+	Dwarf_Line *line;
+	Dwarf_Addr bias;
+
+	while ((unit = dwfl_module_nextcu(module, unit, &bias)) != NULL) {
+		if (dwarf_haspc(unit, pc - bias) <= 0)
+			continue;
+		line = dwarf_getsrc_die(unit, pc - bias);
+		if (line != NULL && dwarf_lineno(line, number) == 0)
+			return dwarf_linesrc(line, NULL, NULL);
+	}
+	return NULL;
+}
+
 int visit_frame(Dwfl_Frame *frame, void *arg)
 {
 	struct walk *w = arg;
 	Dwarf_Addr pc;
 	bool exact;		/* else it is the address after a call */
-	const char *function = NULL, *file = NULL;
+	const char *function, *file;
 	Dwfl_Module *module;
-	Dwfl_Line *line;
-	int number;
+	int line;
 
 	if (!dwfl_frame_pc(frame, &pc, &exact) || w->frames++ > 60)
 		return DWARF_CB_ABORT;
-	module = dwfl_addrmodule(w->dwfl, exact ? pc : pc - 1);
+	if (!exact)
+		pc--;
+	module = dwfl_addrmodule(w->dwfl, pc);
 	if (module == NULL)
 		return DWARF_CB_OK;
-	function = dwfl_module_addrname(module, exact ? pc : pc - 1);
-	line = dwfl_module_getsrc(module, exact ? pc : pc - 1);
-	if (line != NULL)
-		file = dwfl_lineinfo(line, NULL, &number, NULL, NULL, NULL);
+	function = dwfl_module_addrname(module, pc);
 	function = function ? plain_name(function) : "";
+	file = find_source(module, pc, &line);
 	if (strcmp(function, "gate_wait") == 0 ||
 	    strcmp(function, "meeting_wait") == 0)
 		w->thread->at_gate = true;
 	if (file != NULL)
-		found_line(w, short_path(file), number, function,
-			   exact ? pc + 1 : pc);
+		found_line(w, short_path(file), line, function, pc + 1);
 	snprintf(w->inner, sizeof w->inner, "%s", function);
 	return w->found ? DWARF_CB_ABORT : DWARF_CB_OK;
 }
@@ -117,6 +135,7 @@ static void find_line_of(const struct doctor_hints *h, struct thread *t)
 	if (h && h->stands && !t->busy && h->stands(t->tid, &call, &t->pc)) {
 		snprintf(t->call, sizeof t->call, "%s", call);
 		snprintf(t->line, sizeof t->line, "%s", h->line(t->pc));
+		t->known = true;
 		return;
 	}
 	if (t->number >= 0)

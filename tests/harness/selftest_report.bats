@@ -17,8 +17,10 @@ setup_file() {
 	"${build[@]}" -O0 -fno-pie -no-pie "$SOURCE" -o "$STUCK/plain"
 	"${build[@]}" -O2 -fpie -pie -fomit-frame-pointer "$SOURCE" \
 		-o "$STUCK/fast"
+	build/plain/supervise -- build/plain/selftest_hang --keep-going \
+		--results "$STUCK/hang.tsv" --implementation selftest 3>&- &
 	for variant in plain fast; do
-		for name in $(names); do
+		for name in $(names | grep -v hidden); do
 			build/plain/supervise --limit \
 				"$([ "$name" = busy ] && echo 6 || echo 60)" \
 				--report "$STUCK/$variant.$name" -- \
@@ -30,21 +32,41 @@ setup_file() {
 
 names() { grep -o '{ "[a-z_]*"' "$SOURCE" | tr -d '{ "'; }
 
-# line WHO - where it stands, by the mark in the source
-line() { echo "selftest_report.c:$(grep -n "stands: $1 \*/" "$SOURCE" | cut -d: -f1)"; }
+# line WHO [FILE] - where it stands, by the mark in the source
+line() {
+	local file=${2:-selftest_report.c}
+	echo "$file:$(grep -n "stands: $1 \*/" "tests/harness/$file" |
+		cut -d: -f1)"
+}
 
-# says NAME TEXT... - both reports have each of the texts, in this order
+# in_order REPORT TEXT... - it has each of the texts, in this order
+in_order() {
+	local report text
+	report=$(sed -E 's/^hang //; s/ \(pid [0-9]+\)//; s/^ +//' <<<"$1" |
+		paste -sd ' ')
+	shift
+	for text in "$@"; do
+		assert_regex "$report" "$text"
+		report=${report#*"${BASH_REMATCH[0]:-}"}
+	done
+}
+
+# says NAME TEXT... - so does the program of this name, both times built
 says() {
-	local name=$1 report variant text
+	local variant name=$1
 	shift
 	for variant in plain fast; do
-		report=$(sed 's/^hang //' "$STUCK/$variant.$name" |
-			sed -E 's/ \(pid [0-9]+\)//; s/^ +//' | paste -sd ' ')
-		for text in "$@"; do
-			assert_regex "$report" "$text"
-			report=${report#*"${BASH_REMATCH[0]:-}"}
-		done
+		in_order "$(cat "$STUCK/$variant.$name")" "$@"
 	done
+}
+
+# check_says CHECK TEXT... - so does the check of this name in selftest_hang.c
+check_says() {
+	local got
+	got=$(awk -F'\t' -v check="$1" '$4 == check { print $7 }' \
+		"$STUCK/hang.tsv")
+	shift
+	in_order "${got//\\n/$'\n'}" "$@"
 }
 
 @test "a write end that is not closed: in the reader itself" {
@@ -104,12 +126,20 @@ says() {
 }
 
 @test "a lock whose holder has ended, and one whose holder waits for its heir" {
-	says dead_holder '^stuck' 'mutex A, which process [0-9]+ took, and it has ended' \
+	says dead_holder '^stuck' 'mutex A, which process [0-9]+ took before it ended' \
 		'reason: .*holder has ended without giving it back'
 	grep -q "$(line heir)" "$STUCK/plain.dead_holder"
 	says file_locks '^stuck' "waits in fcntl\([0-9]+\), [^ ]*$(line 'file lock')" \
 		'the lock on .*, which the parent holds' 'circle: ' \
 		'reason: the child wants the lock that the parent holds, and the parent waits for the child to end'
+}
+
+@test "a lock made for threads, in memory that processes share" {
+	says for_threads '^stuck' \
+		"the child waits in pthread_mutex_lock\(\), [^ ]*$(line 'only b')" \
+		'mutex A, which the parent holds; only threads of its own process can' \
+		"the parent waits in waitpid\(-1\), [^ ]*$(line 'who holds it')" \
+		'reason: .*made for the threads of one process'
 }
 
 @test "a semaphore never posted, a condition never signalled" {
@@ -160,6 +190,38 @@ end_all() {
 	for variant in plain fast; do
 		assert_equal "$(cat "$STUCK/$variant.slow")" 'status 0'
 	done
+}
+
+@test "a check tells where each lock was taken" {
+	local taken wanted
+	taken=$(line taken hang.c) wanted=$(line wanted hang.c)
+	check_says 'opposite order' \
+		"the caller waits in pthread_mutex_lock\(\), [^ ]*$wanted" \
+		"mutex A, which the child holds \(taken at [^ ]*$taken" \
+		"the child waits in pthread_mutex_lock\(\), [^ ]*$wanted" \
+		"mutex B, which the caller holds \(taken at [^ ]*$taken" \
+		'circle: ' 'reason: .*in different orders'
+	taken=$(line 'got through' hang.c) wanted=$(line 'not posted' hang.c)
+	check_says semaphores \
+		"the caller waits in sem_wait\(\), [^ ]*$wanted" \
+		"semaphore A, .*; the child got through it last, at [^ ]*$taken" \
+		"the child waits in sem_wait\(\), [^ ]*$wanted" \
+		"semaphore B, .*; the caller got through it last, at [^ ]*$taken" \
+		'circle: ' 'reason: .*in different orders'
+	check_says death "the caller waits .*$(line heir hang.c)" \
+		"took before it ended \(taken at [^ ]*$(line 'died with it' hang.c)" \
+		'reason: .*without giving it back'
+}
+
+@test "a check tells the circle of a full pipe, and who waits for a condition" {
+	check_says 'full pipe' "the child waits in write.*$(line writer hang.c)" \
+		'read end is open in itself .*, the caller' \
+		"the caller waits in wait\(\).*$(line 'who should read' hang.c)" \
+		'circle: the caller waits for the child, which waits for the caller' \
+		'reason: The pipe is full'
+	check_says condition \
+		"the child waits in pthread_cond_wait\(\), [^ ]*$(line c hang.c)" \
+		'reason: the child waits for a condition variable'
 }
 
 @test "why explains a running program, asked at its parent or at its child" {

@@ -2,6 +2,8 @@
  * Programs that cannot go on, for the tests of the hang report: one for each
  * name. A comment "stands: WHO" marks the line that the report must name.
  * Nobody sleeps to meet another: they meet at barriers, or end by themselves.
+ * Some set done after a wait, each to another number: or else a compiler makes
+ * one call of two that are alike, and of two lines.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -119,7 +121,8 @@ static void write_much(int *fds)
 	static char much[1 << 20];
 
 	close(fds[0]);
-	(void)!write(fds[1], much, sizeof much);	/* stands: writer */
+	if (write(fds[1], much, sizeof much) < 0)	/* stands: writer */
+		_exit(1);
 }
 
 static void full_pipe(void)
@@ -172,7 +175,8 @@ static void say_much(int *fds)
 {
 	static char much[1 << 20];
 
-	(void)!write(fds[1], much, sizeof much);	/* stands: both write */
+	if (write(fds[1], much, sizeof much) < 0)	/* stands: both write */
+		_exit(2);
 }
 
 static void both_write(void)
@@ -195,6 +199,7 @@ static void a_then_b(int *fds)
 	pthread_mutex_lock(&all->a);
 	pthread_barrier_wait(&all->both);
 	pthread_mutex_lock(&all->b);		/* stands: a then b */
+	all->done = 1;
 }
 
 static void b_then_a(int *fds)
@@ -203,6 +208,7 @@ static void b_then_a(int *fds)
 	pthread_mutex_lock(&all->b);
 	pthread_barrier_wait(&all->both);
 	pthread_mutex_lock(&all->a);		/* stands: b then a */
+	all->done = 2;
 }
 
 static void opposite(void)
@@ -219,6 +225,7 @@ static void same_twice(void)
 	share();
 	pthread_mutex_lock(&all->a);
 	pthread_mutex_lock(&all->a);		/* stands: again */
+	all->done = 6;
 }
 
 static void take_and_leave(int *fds)
@@ -232,6 +239,25 @@ static void dead_holder(void)
 	share();
 	waitpid(start(take_and_leave, NULL), NULL, 0);
 	pthread_mutex_lock(&all->a);		/* stands: heir */
+	all->done = 7;
+}
+
+static void want_b(int *fds)
+{
+	(void)fds;
+	pthread_mutex_lock(&all->b);		/* stands: only b */
+	all->done = 3;
+}
+
+/* A mutex without its attribute: the child sleeps where nobody wakes it. */
+static void for_threads(void)
+{
+	share();
+	pthread_mutex_init(&all->b, NULL);
+	pthread_mutex_lock(&all->b);
+	start(want_b, NULL);
+	wait(NULL);				/* stands: who holds it */
+	all->done = 4;
 }
 
 static void lock_byte(int fd, int byte)
@@ -268,6 +294,7 @@ static void take(int *fds)
 {
 	(void)fds;
 	sem_wait(&all->full);			/* stands: taker */
+	all->done = 5;
 }
 
 static void never_posted(void)
@@ -354,7 +381,7 @@ static const struct {
 	{ "file_locks", file_locks }, { "never_posted", never_posted },
 	{ "never_signalled", never_signalled }, { "busy", busy },
 	{ "slow", slow }, { "threads", threads },
-	{ "hidden", hidden },
+	{ "for_threads", for_threads }, { "hidden", hidden },
 };
 
 int main(int argc, char **argv)

@@ -212,7 +212,9 @@ static void run(struct pool *p)
 		until.tv_nsec += 100000000;
 		until.tv_sec += until.tv_nsec / 1000000000;
 		until.tv_nsec %= 1000000000;
-		pthread_cond_timedwait(&b->finished, &b->lock, &until);
+		if (pthread_cond_timedwait(&b->finished, &b->lock, &until) ==
+		    EOWNERDEAD)		/* a worker died with the lock */
+			pthread_mutex_consistent(&b->lock);
 	}
 	pthread_mutex_unlock(&b->lock);
 }

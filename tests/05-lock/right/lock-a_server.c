@@ -57,7 +57,12 @@ static struct {
 
 static bool answer(int fd, char c)
 {
-	return send(fd, &c, 1, MSG_NOSIGNAL) == 1;
+	ssize_t n;
+
+	do
+		n = send(fd, &c, 1, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n == 1;
 }
 
 static void dequeue(int i)
@@ -133,11 +138,13 @@ static int receive(int from)
 	union { struct cmsghdr h; char room[CMSG_SPACE(sizeof(int))]; } c;
 	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = &c,
 			    .msg_controllen = sizeof c };
-	int fd = -1;
+	ssize_t n;
+	int fd;
 
-	if (recvmsg(from, &m, MSG_CMSG_CLOEXEC) <= 0)
-		return 0;
-	if (r.what == QUIT)
+	do
+		n = recvmsg(from, &m, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0 || r.what == QUIT)
 		return 0;
 	if (CMSG_FIRSTHDR(&m) == NULL)
 		return 1;

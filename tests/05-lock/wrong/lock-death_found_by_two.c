@@ -1,7 +1,7 @@
 /*
  * misconception: L05-14 two that find the holder dead both take the lock
- * rejected by:   two never hold the lock at once, whatever the order
- * message:       two
+ * rejected by:   two processes at once lose nothing, whatever the order
+ * message:       another process can come in between
  */
 #include "lock.h"
 

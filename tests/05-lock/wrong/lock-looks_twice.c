@@ -1,18 +1,21 @@
 /*
- * misconception: L05-02 the lock looks whether it was not overtaken, once
+ * misconception: L05-08 the lock looks whether it was not overtaken, once
  * rejected by:   two never hold the lock at once, whatever the order
- * message:       two
+ * message:       Two atomic steps are not one atomic step
  */
 #include "lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -79,6 +82,7 @@ static bool is_dead(uint64_t who)
 
 struct lock {
 	_Atomic uint64_t holder;
+	_Atomic uint32_t bell;
 };
 
 /* Without waiting: 0, LOCK_OWNER_DIED, or 1. */
@@ -86,18 +90,32 @@ static int try(struct lock *l)
 {
 	uint64_t holder, me = myself();
 
-	if (l->holder == 0) {
+	holder = l->holder;
+	if (holder == 0) {
 		l->holder = me;
 		if (l->holder == me)	/* nobody came in between */
 			return 0;
-	}
-	holder = l->holder;
-	if (holder == 0 || holder == me)
 		return 1;
-	if (is_dead(holder) &&
+	}
+	if (holder != me && is_dead(holder) &&
 	    atomic_compare_exchange_strong(&l->holder, &holder, me))
 		return LOCK_OWNER_DIED;
 	return 1;
+}
+
+static long futex(_Atomic uint32_t *at, int what, uint32_t n,
+		  const struct timespec *t)
+{
+	return syscall(SYS_futex, at, what, n, t, NULL, 0);
+}
+
+/* Until the bell has rung, or 20 ms at most. */
+static void wait_for_bell(struct lock *l, uint32_t rung, double left)
+{
+	struct timespec t = { .tv_nsec = left < 0.02 ? (long)(left * 1e9)
+						     : 20000000 };
+
+	futex(&l->bell, FUTEX_WAIT, rung, &t);
 }
 
 struct lock *lock_create(void)
@@ -108,14 +126,16 @@ struct lock *lock_create(void)
 int lock_acquire(struct lock *l, double timeout)
 {
 	double left, end = seconds_now() + timeout;
+	uint32_t rung;
 	int got;
 
 	for (;;) {
+		rung = l->bell;
 		got = try(l);
 		left = timeout < 0 ? 1 : end - seconds_now();
 		if (got != 1 || timeout == 0 || left <= 0)
 			return got;
-		nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+		wait_for_bell(l, rung, left);
 	}
 }
 
@@ -127,6 +147,8 @@ int lock_release(struct lock *l)
 		errno = EPERM;
 		return -1;
 	}
+	l->bell++;
+	futex(&l->bell, FUTEX_WAKE, 1, NULL);
 	return 0;
 }
 
@@ -136,23 +158,25 @@ void lock_destroy(struct lock *l)
 }
 
 struct value {
-	struct lock *lock;
+	pthread_mutex_t mutex;
 	long number;
 };
 
 struct value *value_create(long initial)
 {
 	struct value *v = map_shared(sizeof *v);
-	int error;
+	pthread_mutexattr_t kind;
 
 	if (v == NULL)
 		return NULL;
 	v->number = initial;
-	v->lock = lock_create();
-	if (v->lock == NULL) {
-		error = errno;
+	pthread_mutexattr_init(&kind);
+	pthread_mutexattr_setpshared(&kind, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&kind, PTHREAD_MUTEX_ROBUST);
+	errno = pthread_mutex_init(&v->mutex, &kind);
+	pthread_mutexattr_destroy(&kind);
+	if (errno != 0) {
 		munmap(v, sizeof *v);
-		errno = error;
 		return NULL;
 	}
 	return v;
@@ -164,15 +188,15 @@ int value_update(struct value *v, int (*fn)(long *v, void *arg), void *arg,
 	long copy;
 	int refused;
 
-	if (lock_acquire(v->lock, -1) < 0)
-		return -1;
+	if (pthread_mutex_lock(&v->mutex) == EOWNERDEAD)
+		pthread_mutex_consistent(&v->mutex);
 	copy = v->number;
 	refused = fn != NULL && fn(&copy, arg) != 0;
 	if (!refused)
 		v->number = copy;
 	if (now != NULL)
 		*now = v->number;
-	lock_release(v->lock);
+	pthread_mutex_unlock(&v->mutex);
 	if (!refused)
 		return 0;
 	errno = ECANCELED;
@@ -181,7 +205,7 @@ int value_update(struct value *v, int (*fn)(long *v, void *arg), void *arg,
 
 void value_destroy(struct value *v)
 {
-	lock_destroy(v->lock);
+	pthread_mutex_destroy(&v->mutex);
 	munmap(v, sizeof *v);
 }
 

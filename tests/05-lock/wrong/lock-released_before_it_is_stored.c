@@ -1,7 +1,7 @@
 /*
  * misconception: L05-07 the new value is stored when the lock is released
  * rejected by:   two processes at once lose nothing, whatever the order
- * message:       The value was already old when you locked
+ * message:       another process can come in between
  */
 #include "lock.h"
 

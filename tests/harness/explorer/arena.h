@@ -9,6 +9,7 @@
 #ifndef ARENA_H
 #define ARENA_H
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,11 +18,11 @@
 #include "explorer.h"
 
 enum {
-	TASKS = 8,		/* at most, in one scenario */
+	TASKS = 16,		/* at most, in one scenario */
 	EVENTS = 12000,		/* points of one schedule: more go on for ever */
 	PLAN = 3,		/* deviations in one schedule */
 	SYNCS = 256,		/* places that order processes */
-	CELLS = 1 << 16,	/* bytes of shared memory that are looked after */
+	CELLS = 1 << 15,	/* words of shared memory that are looked after */
 	HELD = 4,		/* locks one task may hold */
 	NAME = 24, GOT = 1024,
 	NOBODY = -1,
@@ -63,7 +64,7 @@ struct task {
 				 * the first thread of its process */
 	char name[NAME];
 	enum { FREE, READY, WAITING, ENDED } state;
-	bool killed, thread;
+	bool killed, thread, collected, cancelled;
 
 	struct place waits_for;	/* while WAITING */
 	int waits_pid;		/* ... for this child: 0 = any, -1 = for none */
@@ -96,13 +97,13 @@ struct sync {
 	int signals;		/* how often somebody was to be woken */
 };
 
-/* What is known of one byte of shared memory. */
+/* What is known of one word of shared memory, 8 bytes. */
 struct cell {
-	struct place place;
+	struct place place;	/* the offset in words */
 	uint32_t schedule;	/* else it is from another one, and empty */
 	uint32_t written, read[TASKS];	/* when, by the clock of who did it */
 	int write_event, read_event[TASKS];
-	uint8_t writer;
+	uint8_t writer, write_bytes, read_bytes[TASKS];	/* a bit for each */
 };
 
 enum act { SWITCH, TIME_OUT, KILL, SIGNAL, SPURIOUS };
@@ -116,8 +117,8 @@ struct deviation {
 /* Where something else could have been done. */
 struct decision {
 	int8_t task;		/* who had the turn */
-	uint8_t others;		/* a bit for each that could go on instead */
-	uint8_t timers;		/* a bit for each whose time could run out */
+	uint16_t others;	/* a bit for each that could go on instead */
+	uint16_t timers;	/* a bit for each whose time could run out */
 	bool free, idle, spurious, can_be_killed;
 	struct place place;	/* what it was about to touch */
 	const void *pc;
@@ -157,7 +158,8 @@ struct arena {
 	char got[GOT];
 	const void *crash_pc;
 	int crash_signal;
-	bool killed_one;
+	bool killed_one, stray_signal;
+	int first_decision;	/* explore_from_here() */
 	struct cell cells[CELLS];
 };
 
@@ -190,6 +192,7 @@ int wake(struct place place, bool shared, int n);
 void wake_all_waits(void);	/* of files and children: anybody may go on */
 void wake_after_death(void);	/* of a process, and of what it held */
 
+bool let_signals_in(const sigset_t *mask);	/* by the mask from now on */
 void yield_turn(const void *pc);
 int new_task(const char *name);
 void begin_task(int task);	/* in it: waits for its first turn */
@@ -204,6 +207,7 @@ struct place place_of(const volatile void *address);
 struct place place_of_file(int fd);
 bool is_private(struct place place);
 void map_added(void *at, size_t size, int fd, off_t from);
+void map_added_as(void *at, size_t size, uint64_t id);
 void map_removed(void *at, size_t size);
 struct sync *sync_at(struct place place);
 void ends_joined(const int fds[2]);	/* of a pair of sockets */

@@ -11,6 +11,12 @@
 /* An absolute time by one of the system's clocks, on ours. */
 int64_t virtual_time(clockid_t clock, const struct timespec *at);
 
+/* timerfd: when the first of this process runs out, or FOREVER; write to those
+ * that have; forget one. */
+int64_t next_timer(void);
+void timers_are_due(void);
+void timer_is_closed(int fd);
+
 void watch_processes(void);	/* in the caller, first of all */
 
 /* futex(2) as called through syscall(2) */

@@ -33,10 +33,10 @@ static bool ready(int fd, short events, const char *call, const void *pc)
 {
 	enum wake how = WOKEN;
 
-	while (would_wait(fd, events)) {
+	for (timers_are_due(); would_wait(fd, events); timers_are_due()) {
 		if (how == INTERRUPTED)
 			return errno = EINTR, false;
-		how = wait_here(call, place_of_file(fd), FOREVER, pc);
+		how = wait_here(call, place_of_file(fd), next_timer(), pc);
 	}
 	return true;
 }
@@ -178,27 +178,6 @@ ssize_t explored_sendmsg(int fd, const struct msghdr *m, int flags)
 	return done(fd, "sendmsg", sendmsg(fd, m, flags), HERE);
 }
 
-int explored_poll(struct pollfd *fds, nfds_t n, int timeout)
-{
-	int64_t deadline = FOREVER;
-	enum wake how = WOKEN;
-	int r;
-
-	if (!exploring())
-		return poll(fds, n, timeout);
-	point(nowhere, HERE);
-	if (timeout >= 0)
-		deadline = arena->now + timeout * 1000000ll;
-	while ((r = poll(fds, n, 0)) == 0 && deadline > arena->now) {
-		if (how == INTERRUPTED)
-			return errno = EINTR, -1;
-		how = wait_here("poll", nowhere, deadline, HERE);
-	}
-	acquire_from_dead();
-	note(CALLS, "poll", nowhere, HERE)->value = (uint64_t)r;
-	return r;
-}
-
 int explored_socketpair(int domain, int type, int protocol, int fds[2])
 {
 	int r = socketpair(domain, type, protocol, fds);
@@ -219,10 +198,65 @@ int explored_close(int fd)
 	place = place_of_file(fd);
 	point(place, HERE);
 	release_to(place);
+	timer_is_closed(fd);
 	r = close(fd);
 	note(CALLS, "close", place, HERE)->value = (uint64_t)r;
 	wake_all_waits();
 	return r;
+}
+
+/* ---- streams: libc's own, on our read and write -------------------------------- */
+
+enum { STREAMS = 32 };
+
+static struct { FILE *stream; int fd; } streams[STREAMS];
+static int n_streams;
+
+static ssize_t stream_reads(void *fd, char *buf, size_t n)
+{
+	return explored_read((int)(intptr_t)fd, buf, n);
+}
+
+/* 0 is its word for an error. */
+static ssize_t stream_writes(void *fd, const char *buf, size_t n)
+{
+	ssize_t r = explored_write((int)(intptr_t)fd, buf, n);
+
+	return r < 0 ? 0 : r;
+}
+
+static int stream_closes(void *fd)
+{
+	for (int i = 0; i < n_streams; i++)
+		if (streams[i].fd == (int)(intptr_t)fd)
+			streams[i] = streams[--n_streams];
+	return explored_close((int)(intptr_t)fd);
+}
+
+FILE *explored_fdopen(int fd, const char *mode)
+{
+	cookie_io_functions_t ours = { .read = stream_reads,
+		.write = stream_writes, .close = stream_closes };
+	FILE *f;
+
+	if (!exploring())
+		return fdopen(fd, mode);
+	if (n_streams == STREAMS)
+		end_schedule(FOUND_BLIND);
+	f = fopencookie((void *)(intptr_t)fd, mode, ours);
+	if (f == NULL)
+		return NULL;
+	streams[n_streams].stream = f;
+	streams[n_streams++].fd = fd;
+	return f;
+}
+
+int explored_fileno(FILE *f)
+{
+	for (int i = 0; i < n_streams; i++)
+		if (streams[i].stream == f)
+			return streams[i].fd;
+	return fileno(f);
 }
 
 /* ---- locks of files -------------------------------------------------------------------- */

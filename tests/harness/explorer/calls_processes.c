@@ -7,6 +7,7 @@
 #include "calls.h"
 
 #include <errno.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -55,7 +56,7 @@ static pid_t fork_task(const char *name, const char *call, const void *pc)
 		arena->tasks[task].pid = pid;
 	else if (pid < 0)
 		arena->n_tasks--;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	let_signals_in(&before);	/* a child may have got some already */
 	return pid;
 }
 
@@ -92,6 +93,19 @@ pid_t explored_vfork(void)
 	return exploring() ? fork_task(NULL, "vfork", HERE) : fork();
 }
 
+/* Whatever it asks for besides, it is a fork, or nobody can schedule it. */
+static pid_t clone_task(unsigned long flags, int *pidfd, const void *pc)
+{
+	pid_t pid;
+
+	if (flags & (CLONE_VM | CLONE_THREAD | CLONE_FILES))
+		end_schedule(FOUND_BLIND);
+	pid = fork_task(NULL, "clone", pc);
+	if (pid > 0 && (flags & CLONE_PIDFD))
+		*pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	return pid;
+}
+
 /* The caller must come back from the scenario; its children need not. */
 static _Noreturn void leave(int status, bool flush, const void *pc)
 {
@@ -104,6 +118,23 @@ static _Noreturn void leave(int status, bool flush, const void *pc)
 	if (flush)
 		exit(status);		/* at_exit() below comes last */
 	leave_process(status, false, pc);
+}
+
+int explored_clone(int (*run)(void *), void *stack, int flags, void *arg, ...)
+{
+	va_list more;
+	int *pidfd;
+	pid_t pid;
+
+	va_start(more, arg);
+	pidfd = va_arg(more, int *);
+	va_end(more);
+	if (!exploring())
+		return clone(run, stack, flags, arg, pidfd);
+	pid = clone_task((unsigned)flags, pidfd, HERE);
+	if (pid == 0)
+		leave(run(arg), false, HERE);
+	return pid;
 }
 
 static int exit_status;
@@ -119,6 +150,7 @@ static void at_exit(void)
 void watch_processes(void)
 {
 	atexit(at_exit);
+	at_quick_exit(at_exit);
 	pthread_atfork(NULL, NULL, child_begins);
 }
 
@@ -128,6 +160,16 @@ _Noreturn void explored_exit(int status)
 	if (exploring())
 		leave(status, true, HERE);
 	exit(status);
+}
+
+_Noreturn void explored_quick_exit(int status)
+{
+	exit_status = status;
+	if (exploring() && me == 0)
+		leave(status, true, HERE);
+	if (exploring())
+		point(nowhere, HERE);
+	quick_exit(status);
 }
 
 _Noreturn void explored__exit(int status)
@@ -149,8 +191,10 @@ _Noreturn void explored__Exit(int status)
 static void child_is_collected(pid_t pid)
 {
 	for (int i = 0; i < arena->n_tasks; i++)
-		if (arena->tasks[i].pid == pid)
+		if (arena->tasks[i].pid == pid) {
 			join_clock(&self()->clock, &arena->tasks[i].clock);
+			arena->tasks[i].collected = true;
+		}
 }
 
 static pid_t wait_for_child(pid_t pid, int *status, int options,
@@ -169,9 +213,8 @@ static pid_t wait_for_child(pid_t pid, int *status, int options,
 		how = wait_here(call, nowhere, FOREVER, pc);
 		self()->waits_pid = -1;
 	}
-	if (r > 0) {
+	if (r > 0)
 		child_is_collected(r);
-		}
 	note(CALLS, call, nowhere, pc)->value = (uint64_t)r;
 	return r;
 }
@@ -225,8 +268,10 @@ int explored_waitid(idtype_t type, id_t id, siginfo_t *info, int options)
 		how = wait_here("waitid", nowhere, FOREVER, HERE);
 		self()->waits_pid = -1;
 	}
-	if (r == 0 && info->si_pid > 0)
+	if (r == 0 && info->si_pid > 0 && !(options & WNOWAIT))
 		child_is_collected(info->si_pid);
+	else if (r == 0 && info->si_pid > 0)
+		acquire_from_dead();
 	note(CALLS, "waitid", nowhere, HERE)->value = (uint64_t)r;
 	return r;
 }
@@ -247,6 +292,22 @@ void explore_yield(void)
 bool explore_killed(void)
 {
 	return arena->killed_one;
+}
+
+bool explore_stray_signal(void)
+{
+	return arena->stray_signal;
+}
+
+void explore_from_here(void)
+{
+	arena->first_decision = arena->n_decisions;
+}
+
+void explore_name(const char *name)
+{
+	if (exploring())
+		snprintf(self()->name, NAME, "%s", name);
 }
 
 /* ---- signals ---------------------------------------------------------------------------- */
@@ -279,15 +340,26 @@ static void signal_is_sent(pid_t pid)
 			arena->tasks[i].retry = true;
 }
 
-int explored_kill(pid_t pid, int sig)
+static bool is_stray(pid_t pid)
+{
+	for (int i = 0; i < arena->n_tasks; i++)
+		if (arena->tasks[i].pid == pid)
+			return arena->tasks[i].collected;
+	return pid <= 0;
+}
+
+static int send_signal(pid_t pid, int sig, const char *call, const void *pc)
 {
 	bool ours;
 	int r;
 
-	if (!exploring())
-		return kill(pid, sig);
-	point(nowhere, HERE);
-	note(CALLS, "kill", nowhere, HERE)->value = (uint64_t)sig;
+	point(nowhere, pc);
+	note(CALLS, call, nowhere, pc)->value = (uint64_t)sig;
+	if (sig != 0 && is_stray(pid)) {
+		arena->stray_signal = true;
+		if (pid <= 0)
+			return 0;	/* not to all of us */
+	}
 	ours = is_task(pid);
 	r = kill(pid, sig);
 	if (r != 0 || !ours)
@@ -299,6 +371,41 @@ int explored_kill(pid_t pid, int sig)
 		signal_is_sent(pid);
 	}
 	return r;
+}
+
+int explored_kill(pid_t pid, int sig)
+{
+	if (!exploring())
+		return kill(pid, sig);
+	return send_signal(pid, sig, "kill", HERE);
+}
+
+/* Whose number it is cannot have become another's. */
+static int signal_by_fd(int fd, int sig, const void *pc)
+{
+	char path[40], line[64];
+	pid_t pid = -1;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+	f = fopen(path, "re");
+	while (f != NULL && fgets(line, sizeof line, f) != NULL)
+		sscanf(line, "Pid: %d", &pid);
+	if (f != NULL)
+		fclose(f);
+	if (pid > 0 && is_task(pid))
+		return send_signal(pid, sig, "pidfd_send_signal", pc);
+	point(nowhere, pc);
+	return (int)syscall(SYS_pidfd_send_signal, fd, sig, NULL, 0);
+}
+
+int explored_pidfd_send_signal(int fd, int sig, siginfo_t *info,
+			       unsigned flags)
+{
+	if (!exploring())
+		return (int)syscall(SYS_pidfd_send_signal, fd, sig, info,
+				    flags);
+	return signal_by_fd(fd, sig, HERE);
 }
 
 static int wait_for_signal(const char *call, const void *pc)
@@ -342,10 +449,18 @@ struct start {
 	void *(*run)(void *);
 	void *arg;
 	int task;
+	sigset_t mask;
 };
 
 static pthread_t handles[TASKS];
 
+static void end_thread(void *unused)
+{
+	(void)unused;
+	leave_thread();
+}
+
+/* It may end by pthread_exit(). */
 static void *run_thread(void *arg)
 {
 	struct start start = *(struct start *)arg;
@@ -353,8 +468,10 @@ static void *run_thread(void *arg)
 
 	free(arg);
 	begin_task(start.task);
+	let_signals_in(&start.mask);
+	pthread_cleanup_push(end_thread, NULL);
 	result = start.run(start.arg);
-	leave_thread();
+	pthread_cleanup_pop(1);
 	return result;
 }
 
@@ -373,13 +490,15 @@ int explored_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
 	start = malloc(sizeof *start);
 	if (start == NULL)
 		return EAGAIN;
-	*start = (struct start){ run, arg, new_task(NULL) };
+	*start = (struct start){ .run = run, .arg = arg,
+				 .task = new_task(NULL) };
 	arena->tasks[start->task].process = self()->process;
 	arena->tasks[start->task].pid = getpid();
 	arena->tasks[start->task].thread = true;
 	snprintf(arena->tasks[start->task].name, NAME, "thread %d",
 		 start->task);
 	all_signals_wait(&before);
+	start->mask = before;
 	r = pthread_create(&handles[start->task], attr, run_thread, start);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r == 0)
@@ -406,6 +525,28 @@ int explored_pthread_join(pthread_t thread, void **result)
 		join_clock(&self()->clock, &arena->tasks[task].clock);
 	note(CALLS, "pthread_join", nowhere, HERE);
 	return pthread_join(thread, result);
+}
+
+/* Its wait for a process, a file or a time ends; others it may not end. */
+int explored_pthread_cancel(pthread_t thread)
+{
+	struct task *t;
+
+	if (!exploring())
+		return pthread_cancel(thread);
+	point(nowhere, HERE);
+	for (int i = 0; i < arena->n_tasks; i++) {
+		t = &arena->tasks[i];
+		if (!t->thread || !pthread_equal(handles[i], thread) ||
+		    t->process != self()->process || t->state == ENDED)
+			continue;
+		t->cancelled = true;
+		if (t->state == WAITING && t->waits_for.object == 0)
+			t->retry = true;
+		note(CALLS, "pthread_cancel", nowhere, HERE);
+		return 0;
+	}
+	return ESRCH;
 }
 
 /* ---- time ------------------------------------------------------------------------------------ */
@@ -549,8 +690,14 @@ long explored_syscall(long number, long a, long b, long c, long d, long e,
 	if (number == SYS_fork || number == SYS_vfork)
 		return fork_task(NULL, "fork", HERE);
 #endif
-	if (number == SYS_clone || number == SYS_clone3)
-		return fork_task(NULL, "clone", HERE);
+	if (number == SYS_clone3)
+		return clone_task((unsigned long)((struct clone_args *)a)->flags,
+			(int *)(uintptr_t)((struct clone_args *)a)->pidfd,
+			HERE);
+	if (number == SYS_clone)
+		return clone_task((unsigned long)a, (int *)c, HERE);
+	if (number == SYS_pidfd_send_signal)
+		return signal_by_fd((int)a, (int)b, HERE);
 	point(nowhere, HERE);
 	return syscall(number, a, b, c, d, e, f);
 }

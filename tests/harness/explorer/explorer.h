@@ -47,6 +47,7 @@ struct step {
 /*
  * What was found, for a sentence about it.
  *
+ * undisturbed: no deviation was needed: it is wrong in any order
  * overwritten: somebody wrote over what it had not read yet, in `second`,
  *              after it had read in `first` (for FOUND_WRONG, if so)
  * RACE:        first and second are the two accesses
@@ -57,7 +58,7 @@ struct step {
  */
 struct finding {
 	enum found how;
-	bool overwritten, waits_private, lost_wakeup, of_dead, of_self, killed;
+	bool undisturbed, overwritten, waits_private, lost_wakeup, of_dead, of_self, killed;
 	struct step first, second;
 };
 
@@ -105,8 +106,18 @@ void explore_wait(void);
 /* In a scenario: another one may go on here, at no cost. */
 void explore_yield(void);
 
+/* In a scenario: what comes before this is the same in each schedule. */
+void explore_from_here(void);
+
+/* In a scenario: give the task that calls it a name, as for `kill`. */
+void explore_name(const char *name);
+
 /* In judge(): was a process killed in this schedule? */
 bool explore_killed(void);
+
+/* In judge(): was a signal sent to a process that had been collected, or to
+ * none in particular? */
+bool explore_stray_signal(void);
 
 /* Schedules run by this test program up to now. */
 long explore_schedules(void);

@@ -27,7 +27,7 @@ void __tsan_func_exit(void)
 /* ---- plain accesses ------------------------------------------------------------- */
 
 /* A write is noted before it is done: what was written is seen afterwards. */
-static void (plain)(const volatile void *at, size_t size, bool writes,
+static void plain(const volatile void *at, size_t size, bool writes,
 		    const void *pc)
 {
 	int before = errno;

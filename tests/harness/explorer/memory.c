@@ -82,6 +82,16 @@ void map_added(void *at, size_t size, int fd, off_t from)
 		maps[n_maps++] = (struct map){ at, size, place };
 }
 
+/* A segment of System V, by its number: processes may attach it each. */
+void map_added_as(void *at, size_t size, uint64_t id)
+{
+	struct place place = { UINT32_MAX - 2, id << 40 };
+
+	map_removed(at, size);
+	if (n_maps < MAPS)
+		maps[n_maps++] = (struct map){ at, size, place };
+}
+
 void map_removed(void *at, size_t size)
 {
 	const char *from = at;
@@ -238,20 +248,22 @@ void lock_is_free(struct place place)
 
 /* ---- accesses --------------------------------------------------------------------- */
 
-static struct cell *cell_at(struct place place)
+/* Words that lie together have cells that lie together: in few pages. */
+static struct cell *cell_at(struct place word)
 {
-	uint64_t key = (place.offset ^ ((uint64_t)place.object << 40)) *
-		       0x9E3779B97F4A7C15u >> 40;
+	uint64_t block = word.offset / 64 ^ (uint64_t)word.object << 40;
+	uint64_t at = (block * 0x9E3779B97F4A7C15u >> 40) * 64 +
+		      word.offset % 64;
 	struct cell *c;
 
-	for (int k = 0; k < 64; k++) {
-		c = &arena->cells[(key + (uint64_t)k) % CELLS];
+	for (int k = 0; k < 32; k++) {
+		c = &arena->cells[(at + (uint64_t)k * 64) % CELLS];
 		if (c->schedule != arena->schedule) {
 			memset(c, 0, sizeof *c);
 			c->schedule = arena->schedule;
-			c->place = place;
+			c->place = word;
 		}
-		if (same_place(c->place, place))
+		if (same_place(c->place, word))
 			return c;
 	}
 	return NULL;		/* so full that it is not worth it */
@@ -278,34 +290,63 @@ static bool ordered(int task, uint32_t time)
 	return time == 0 || task == me || time <= self()->clock.at[task];
 }
 
-static void look_for_races(const struct cell *c, int event, bool writes)
+static void look_for_races(const struct cell *c, int event, uint8_t bytes,
+			   bool writes)
 {
 	bool atomic = is_atomic(event);
 
-	if (!ordered(c->writer, c->written) &&
+	if ((c->write_bytes & bytes) && !ordered(c->writer, c->written) &&
 	    !(atomic && is_atomic(c->write_event)))
 		found_race(c->write_event, event);
 	for (int t = 0; writes && t < arena->n_tasks; t++)
-		if (!ordered(t, c->read[t]) &&
+		if ((c->read_bytes[t] & bytes) && !ordered(t, c->read[t]) &&
 		    !(atomic && is_atomic(c->read_event[t])))
 			found_race(c->read_event[t], event);
 }
 
-static void touch(struct place place, int event, bool writes)
+/* These bytes of one word. Of earlier accesses only the last is known. */
+static void touch(struct place word, uint8_t bytes, int event, bool writes)
 {
-	struct cell *c = cell_at(place);
+	struct cell *c = cell_at(word);
 
 	if (c == NULL)
 		return;
-	look_for_races(c, event, writes);
+	look_for_races(c, event, bytes, writes);
 	if (writes) {
 		c->writer = (uint8_t)me;
 		c->written = self()->clock.at[me];
 		c->write_event = event;
+		c->write_bytes = bytes;
 	} else {
 		c->read[me] = self()->clock.at[me];
 		c->read_event[me] = event;
+		c->read_bytes[me] = bytes;
 	}
+}
+
+/* Word by word, and in each the bytes between from and to. */
+static void touch_all(struct place place, size_t size, int event, bool writes)
+{
+	uint64_t from = place.offset, to = from + size, end;
+	uint8_t bytes;
+
+	for (; from < to; from = end) {
+		end = (from / 8 + 1) * 8;
+		bytes = (uint8_t)(0xff << from % 8);
+		if (end > to)
+			bytes &= (uint8_t)(0xff >> (end - to));
+		touch((struct place){ place.object, from / 8 }, bytes, event,
+		      writes);
+	}
+}
+
+/* What lies in shared() is the test's own. */
+static bool is_fact(const volatile void *at)
+{
+	const struct exploration *e = arena->exploration;
+
+	return (const volatile char *)at >= (char *)e->shared &&
+	       (const volatile char *)at < (char *)e->shared + e->size;
 }
 
 void access_memory(const volatile void *at, size_t size, enum what what,
@@ -316,7 +357,8 @@ void access_memory(const volatile void *at, size_t size, enum what what,
 	struct event *e;
 	int number;
 
-	if (size == 0 || (map_of(at) == NULL && !has_threads()))
+	if (size == 0 || is_fact(at) ||
+	    (map_of(at) == NULL && !has_threads()))
 		return;
 	place = place_of(at);
 	point(place, pc);
@@ -328,8 +370,6 @@ void access_memory(const volatile void *at, size_t size, enum what what,
 		written_at = at;
 		written_event = number;
 	}
-	for (size_t i = 0; i < size && i < LARGEST; i++)
-		touch((struct place){ place.object, place.offset + i }, number,
-		      writes);
+	touch_all(place, size < LARGEST ? size : LARGEST, number, writes);
 }
 

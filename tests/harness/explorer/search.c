@@ -57,7 +57,8 @@ static void reset_arena(const struct deviation *plan, int n)
 	arena->found = FOUND_NOTHING;
 	arena->race[0] = arena->race[1] = 0;
 	arena->got[0] = '\0';
-	arena->killed_one = false;
+	arena->killed_one = arena->stray_signal = false;
+	arena->first_decision = 0;
 	board->frames = 0;
 	memset(the->shared, 0, the->size);
 }
@@ -342,6 +343,8 @@ static void visit(struct search *s, int n)
 	if (n == s->depth)
 		return;
 	count = arena->n_decisions;
+	if (first < arena->first_decision)
+		first = arena->first_decision;
 	decisions = malloc(sizeof *decisions * (size_t)(count + 1));
 	if (decisions == NULL)
 		fl_die("no memory for %d decisions", count);

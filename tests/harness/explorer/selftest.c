@@ -774,6 +774,54 @@ static void suspended(void *unused)
 	signal_when_ready(suspend_until_it_comes);
 }
 
+static void read_after_signal(void *again)
+{
+	struct sigaction a = { .sa_handler = it_arrived };
+	ssize_t n;
+	char byte;
+
+	sigaction(SIGUSR1, &a, NULL);
+	do
+		n = read(s->ends[0], &byte, 1);
+	while (again != NULL && n < 0 && errno == EINTR);
+	*answer = n == 1 ? 2 : -1;
+}
+
+static void read_once(void *unused)
+{
+	(void)unused;
+	read_after_signal(NULL);
+}
+
+static void read_again(void *unused)
+{
+	(void)unused;
+	read_after_signal(s);
+}
+
+static void write_one(void *unused)
+{
+	(void)unused;
+	if (write(s->ends[1], "", 1) != 1)
+		return;
+}
+
+static void interrupted_read(void *unused)
+{
+	(void)unused;
+	make(true, false);
+	if (pipe(s->ends) == 0)
+		both(read_once, write_one);
+}
+
+static void repeated_read(void *unused)
+{
+	(void)unused;
+	make(true, false);
+	if (pipe(s->ends) == 0)
+		both(read_again, write_one);
+}
+
 /* ---- threads ----------------------------------------------------------------------------- */
 
 static long counted;
@@ -852,8 +900,9 @@ static const struct program {
 	void (*run)(void *unused);
 	enum found found;
 	int schedules;
-	const char *kill;
+	const char *victim;	/* killed at each point; or with ... */
 	bool spurious;
+	int signal;		/* ... this signal */
 } programs[] = {
 #define PROGRAM(...) { __VA_ARGS__ },
 #include "selftest.table"
@@ -883,7 +932,8 @@ static void try_all(void)
 		before = explore_schedules();
 		explore_try(&(struct exploration){ .scenario = p->run,
 			.judge = answer_is_two, .shared = answer,
-			.size = sizeof *answer, .kill = p->kill,
+			.size = sizeof *answer, .kill = p->victim,
+			.signal = p->signal,
 			.spurious = p->spurious, .schedules = 3000 }, &f);
 		schedules = explore_schedules() - before;
 		if (getenv("SELFTEST_TABLE") != NULL)

@@ -176,6 +176,16 @@ static struct sync *known_sync(struct place place)
 	return NULL;
 }
 
+/* Is it a thread beside others? */
+static bool has_company(const struct task *t)
+{
+	for (int i = 0; i < arena->n_tasks; i++)
+		if (&arena->tasks[i] != t &&
+		    arena->tasks[i].process == t->process)
+			return true;
+	return false;
+}
+
 static void look_at_waiter(struct finding *f, const struct task *t)
 {
 	struct sync *s = known_sync(t->waits_for);
@@ -188,7 +198,8 @@ static void look_at_waiter(struct finding *f, const struct task *t)
 	if (s == NULL)
 		return;
 	f->waits_private |= s->kind != NULL && !s->shared &&
-			    s->owner != (int)(t - arena->tasks);
+			    s->owner != (int)(t - arena->tasks) &&
+			    !(is_private(t->waits_for) && has_company(t));
 	f->of_self |= s->owner == (int)(t - arena->tasks);
 	f->lost_wakeup |= t->queued && s->signals > 0;
 }
@@ -198,6 +209,7 @@ void story_finding(struct finding *f)
 	int read, write;
 
 	*f = (struct finding){ .how = arena->found,
+			       .undisturbed = arena->planned == 0,
 			       .killed = arena->killed_one };
 	if (f->how == FOUND_RACE) {
 		f->first = step_of(arena->race[0]);
@@ -270,10 +282,24 @@ static struct row *add_row(int task, bool mark, const void *pc)
 	return r;
 }
 
+/* Good until the next call: a story has more of them than text() holds. */
+static const char *digits(const char *format, long n)
+{
+	static char s[24];
+
+	snprintf(s, sizeof s, format, n);
+	return s;
+}
+
 static const char *number(const struct event *e)
 {
-	return text(e->size == 8 || e->size == 4 ? "%ld" : "%#lx",
-		    (long)e->value);
+	/* where memory lies is another thing in each run */
+	if (e->size == 8 && e->value >> 32 >= 0x5000 && e->value >> 48 == 0)
+		return "an address";
+	if (e->size == 8 && llabs((long long)e->value) >> 40 != 0)
+		return "a large number";
+	return digits(e->size == 8 || e->size == 4 ? "%ld" : "%#lx",
+		      (long)e->value);
 }
 
 static void tell_access(struct row *r, int i)
@@ -323,8 +349,8 @@ static void tell_call(struct row *r, const struct event *e)
 		break;
 	case WAKES:
 		snprintf(r->text, sizeof r->text, "%s: wakes %s", e->call,
-			 e->value == 0 ? "nobody" : text("%ld",
-							 (long)e->value));
+			 e->value == 0 ? "nobody" :
+			 digits("%ld", (long)e->value));
 		break;
 	case STARTS:
 		snprintf(r->text, sizeof r->text, "starts %s",
@@ -377,14 +403,20 @@ static void tell_deviation(const struct deviation *v)
 	}
 }
 
-/* Did more than one task touch it? */
+/* Does more than one task touch it, and one of them write to it? */
 static bool concerns_several(const struct event *e)
 {
-	for (int i = first_fork(); i < arena->n_events; i++)
-		if (arena->events[i].task != e->task &&
-		    same_place(arena->events[i].place, e->place))
-			return true;
-	return false;
+	bool written = false, by_another = false;
+	const struct event *other;
+
+	for (int i = first_fork(); i < arena->n_events; i++) {
+		other = &arena->events[i];
+		if (!same_place(other->place, e->place))
+			continue;
+		written |= is_write(other);
+		by_another |= other->task != e->task;
+	}
+	return written && by_another;
 }
 
 static bool same_again(const struct row *r, int task, const void *pc,
@@ -438,7 +470,7 @@ static void add_outcome(void)
 			 arena->tasks[arena->events[arena->race[1]].task].name);
 	}
 	if (arena->got[0] != '\0')
-		snprintf(add_row(0, true, NULL)->text, 160, "%.150s",
+		snprintf(add_row(0, true, NULL)->text, 160, "in the end: %.140s",
 			 arena->got);
 }
 
@@ -462,21 +494,45 @@ static void make_rows(void)
 	look_up_lines();
 }
 
+static const char *file_of(const struct row *r)
+{
+	const char *where = line_of(r->pc)->where, *slash = strrchr(where, '/');
+
+	return slash != NULL ? slash + 1 : where;
+}
+
+/* As wide as the widest; the source only up to WIDTH. */
+static void measure(int *file, int *source)
+{
+	int n;
+
+	*file = *source = 0;
+	for (int i = 0; i < n_rows; i++) {
+		if (rows[i].mark)
+			continue;
+		n = (int)strlen(file_of(&rows[i]));
+		*file = n > *file ? n : *file;
+		n = (int)strlen(line_of(rows[i].pc)->source);
+		*source = n > *source ? n : *source;
+	}
+	*source = *source < WIDTH ? *source : WIDTH;
+}
+
 static void put_row(FILE *out, const struct row *r)
 {
-	const struct line *l = line_of(r->pc);
-	const char *file = strrchr(l->where, '/');
-	char again[24] = "";
+	int file, source;
 
-	if (r->times > 1)
-		snprintf(again, sizeof again, " (%d times)", r->times);
-	file = file != NULL ? file + 1 : l->where;
-	if (r->mark)
+	measure(&file, &source);
+	if (r->mark) {
 		fprintf(out, "  %-12s -- %s --\n", "", r->text);
-	else
-		fprintf(out, "  %-12s %-14s %-*.*s %s%s\n",
-			arena->tasks[r->task].name, file, WIDTH, WIDTH,
-			l->source, r->text, again);
+		return;
+	}
+	fprintf(out, "  %-12s %-*s  %-*.*s  %s", arena->tasks[r->task].name,
+		file, file_of(r), source, source, line_of(r->pc)->source,
+		r->text);
+	if (r->times > 1)
+		fprintf(out, " (%d times)", r->times);
+	putc('\n', out);
 }
 
 /* The rows around the first deviation and the last ones. */

@@ -10,10 +10,12 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { PATIENCE = 60 };		/* points in a row, while others could go on */
@@ -57,7 +59,7 @@ static bool is_fatal(int sig)
 static void end_by_signal(int sig);
 
 /* Let in what has arrived; true if a handler is going to run. */
-static bool let_signals_in(const sigset_t *before)
+bool let_signals_in(const sigset_t *before)
 {
 	bool handled = false;
 	struct sigaction a;
@@ -82,6 +84,7 @@ static bool let_signals_in(const sigset_t *before)
 void wait_for_end_of(pid_t pid)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	siginfo_t unused;
 
 	if (fd < 0)
 		return;
@@ -89,6 +92,8 @@ void wait_for_end_of(pid_t pid)
 	       errno == EINTR)
 		;
 	close(fd);
+	/* its parent hears of it a moment later, under a lock that this takes */
+	waitid(P_ALL, 0, &unused, WEXITED | WNOHANG | WNOWAIT);
 }
 
 static void give_turn_to(int task)
@@ -262,8 +267,8 @@ static const struct deviation *decide(struct place place, const void *pc,
 	struct decision *d = &arena->decisions[arena->n_decisions];
 
 	*d = (struct decision){
-		.task = (int8_t)me, .others = (uint8_t)others_ready(),
-		.timers = e->no_timers ? 0 : (uint8_t)timers_running(),
+		.task = (int8_t)me, .others = (uint16_t)others_ready(),
+		.timers = e->no_timers ? 0 : (uint16_t)timers_running(),
 		.free = is_free, .spurious = spurious && e->spurious,
 		.can_be_killed = names_me(e->kill) && !arena->killed_one,
 		.place = place, .pc = pc, .event = arena->n_events,
@@ -330,6 +335,16 @@ static void be_killed(void)
 		pause();
 }
 
+/* True if it is not kept for later. */
+static bool arrives(int sig)
+{
+	sigset_t blocked;
+
+	pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+	raise(sig);
+	return sigismember(&blocked, sig) == 0;
+}
+
 /* The turn goes to another, or I end; true if it comes back with a signal. */
 static bool obey(const struct deviation *d)
 {
@@ -343,8 +358,7 @@ static bool obey(const struct deviation *d)
 		be_killed();
 		return false;
 	case SIGNAL:
-		raise(arena->exploration->signal);
-		return true;
+		return arrives(arena->exploration->signal);
 	case SPURIOUS:
 		break;
 	}
@@ -417,6 +431,8 @@ static enum wake sleep_here(const char *call, struct place place,
 	}
 	t->state = READY;
 	t->call = NULL;
+	if (t->cancelled && place.object == 0)
+		pthread_exit(PTHREAD_CANCELED);
 	if (interrupted && !t->woken && t->wake == WOKEN)
 		t->wake = INTERRUPTED;
 	return t->wake;

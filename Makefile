@@ -48,7 +48,8 @@ $(BUILD)/%.o: %.c
 # Demo programs and tests know their lab's header from where they lie.
 objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 EXPLORER := tests/harness/explorer
-PROGRAMS := supervise why selftest selftest_faults selftest_report bad calling \
+PROGRAMS := supervise why selftest selftest_faults selftest_report \
+	selftest_hang hang bad calling \
 	waiting stuck
 HARNESS := $(filter-out $(addsuffix .o,$(addprefix %/,$(PROGRAMS))),$(call objects,tests/harness/*.c)) \
 	$(filter-out %/selftest.o,$(call objects,$(EXPLORER)/*.c))
@@ -60,18 +61,29 @@ $(BUILD)/%.a:
 	@ar rcs $@ $^
 
 SUPERVISE := build/plain/supervise
+# The report of a hang reads the stacks with libdw.
+DOCTOR := $(patsubst %.c,build/plain/%.o,$(wildcard tests/harness/doctor*.c))
 build/plain/supervise: $(addprefix build/plain/tests/harness/,supervise.o \
-	tree.o leftovers.o guard.o) build/plain/libcommon.a
-	@$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+	tree.o leftovers.o guard.o) $(DOCTOR) build/plain/libcommon.a
+	@$(CC) $(LDFLAGS) $^ -o $@ -ldw $(LDLIBS)
+
+build/plain/why: build/plain/tests/harness/why.o $(DOCTOR) \
+		build/plain/libcommon.a
+	@$(CC) $(LDFLAGS) $^ -o $@ -ldw
+
+build/plain/selftest_hang: $(addprefix build/plain/tests/harness/,\
+	selftest_hang.o hang.called.o) build/plain/libharness.a \
+	build/plain/libcommon.a
+	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka -ldw $(LDLIBS)
 
 build/plain/selftest: $(addprefix build/plain/tests/harness/,selftest.o \
 	bad.called.o) build/plain/libharness.a build/plain/libcommon.a
-	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka -ldw $(LDLIBS)
 
 build/plain/selftest_faults: $(addprefix build/plain/tests/harness/,\
 	selftest_faults.o calling.called.o waiting.called.o stuck.called.o) \
 	build/plain/libharness.a build/plain/libcommon.a
-	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka -ldw $(LDLIBS)
 
 # What a student's file calls read() is called_read() in the tests.
 $(BUILD)/calls.map: $(wildcard tests/harness/calls_*.c)
@@ -90,7 +102,7 @@ $(BUILD)/explored.map: $(EXPLORER)/unknown $(wildcard $(EXPLORER)/*.c)
 
 build/plain/selftest_explorer: build/plain/$(EXPLORER)/selftest.explored.o \
 		build/plain/libharness.a build/plain/libcommon.a
-	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka -ldw $(LDLIBS)
 
 # ---- implementations -----------------------------------------------------------
 
@@ -121,7 +133,7 @@ $(foreach t,$(call tests,$(1)),
 $(BUILD)/$(1)/$(2)/$(t): $(BUILD)/tests/$(1)/$(t).o \
 		$(foreach s,$(call stems,$(1)),$(BUILD)/$(1)/$(2)/$(s).called.o) \
 		$(BUILD)/libharness.a $(BUILD)/libcommon.a
-	@$(CC) $(LDFLAGS) $$^ -o $$@ -lcmocka $(LDLIBS)
+	@$(CC) $(LDFLAGS) $$^ -o $$@ -lcmocka -ldw $(LDLIBS)
 )
 $(foreach s,$(call stems,$(1)),
 $(BUILD)/$(1)/$(2)/$(s).hooked.o: $(call source_of,$(1),$(s),$(3)) $(if $(filter file,$(2)),FORCE)
@@ -133,7 +145,7 @@ $(foreach t,$(call explorations,$(1)),
 $(BUILD)/$(1)/$(2)/$(t): $(BUILD)/tests/$(1)/$(t).explored.o \
 		$(foreach s,$(call stems,$(1)),$(BUILD)/$(1)/$(2)/$(s).explored.o) \
 		$(BUILD)/libharness.a $(BUILD)/libcommon.a
-	@$(CC) $(LDFLAGS) $$^ -o $$@ -lcmocka $(LDLIBS)
+	@$(CC) $(LDFLAGS) $$^ -o $$@ -lcmocka -ldw $(LDLIBS)
 )
 .PHONY: $(1)/$(2)/programs $(1)/$(2)/tests $(1)/$(2)/explorations
 $(1)/$(2)/explorations: $(foreach t,$(call explorations,$(1)),$(BUILD)/$(1)/$(2)/$(t))
@@ -224,6 +236,10 @@ race: need-lab		## the order of events in which it goes wrong: PICTURE=race.svg
 watch: need-lab		## judge again on every save
 	@$(COMMANDS)/watch $(THE_LAB)
 
+.PHONY: why
+why:			## why does it not move? PID=4711 and all below it
+	@$(COMMANDS)/why $(PID)
+
 PROGRAM ?= $(firstword $(shell sed -n 's/^\# main: //p' labs/$(THE_LAB)/demo/lesson 2>/dev/null) $(call programs,$(THE_LAB)))
 run: need-lab		## run my program: ARGS="--n 2000" PROGRAM=factorials
 	@$(MAKE) -s --no-print-directory $(THE_LAB)/student/programs
@@ -245,8 +261,10 @@ TEXTS := README.md tests/README.md $(wildcard labs/*/README.md) $(wildcard slide
 check:			## the instructor's: everything must hold
 	@$(COMMANDS)/check
 check-harness: build/plain/supervise build/plain/selftest \
+		build/plain/why build/plain/selftest_hang \
 		build/plain/selftest_faults build/plain/selftest_explorer
 	@bats tests/harness/selftest.bats tests/harness/selftest_faults.bats \
+		tests/harness/selftest_report.bats \
 		tests/harness/explorer/selftest.bats
 check-skeletons:
 	@$(COMMANDS)/skeletons --check

@@ -9,16 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Whoever is not linked with -ldw goes without lines. */
-#pragma weak dwarf_getsrc_die
-#pragma weak dwarf_haspc
-#pragma weak dwarf_lineno
-#pragma weak dwarf_linesrc
-#pragma weak dwfl_addrmodule
-#pragma weak dwfl_frame_pc
-#pragma weak dwfl_module_addrname
-#pragma weak dwfl_module_nextcu
-
 /* Files of ours that only stand between a student's line and the system. */
 static bool is_between(const char *file)
 {

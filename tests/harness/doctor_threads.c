@@ -11,18 +11,6 @@
 #include <sys/wait.h>
 #include <time.h>
 
-/* Whoever is not linked with -ldw goes without lines. */
-#pragma weak dwfl_attach_state
-#pragma weak dwfl_begin
-#pragma weak dwfl_end
-#pragma weak dwfl_getthread_frames
-#pragma weak dwfl_linux_proc_attach
-#pragma weak dwfl_linux_proc_find_elf
-#pragma weak dwfl_linux_proc_report
-#pragma weak dwfl_report_end
-#pragma weak dwfl_thread_state_register_pc
-#pragma weak dwfl_thread_state_registers
-
 /* Only what lies in the program itself: no looking for files elsewhere, and
  * never in the network. */
 static int no_debuginfo(Dwfl_Module *module, void **data, const char *name,
@@ -147,10 +135,8 @@ static void walk_stopped(struct walk *w)
 
 void walk_stack(struct thread *t, bool stop)
 {
-	struct walk w = { .thread = t };
+	struct walk w = { .thread = t, .dwfl = open_process(t->of->pid) };
 
-	if (dwfl_begin != NULL)
-		w.dwfl = open_process(t->of->pid);
 	if (w.dwfl == NULL)
 		return;
 	if (stop)

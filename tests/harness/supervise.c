@@ -37,9 +37,6 @@
 #include "doctor.h"
 #include "fl.h"
 
-/* Whoever is not linked with the doctor goes without. */
-#pragma weak doctor_report
-
 enum { LOOK_MS = 50, STOPPED = 124 };
 
 static const double still_seconds = 3;
@@ -254,14 +251,13 @@ static void tell_hang(const char *end)
 	static struct process list[PROCESSES_MAX];
 	static pid_t pids[PROCESSES_MAX];
 	int n = tree_list(getpid(), list, PROCESSES_MAX);
-	char *why = NULL, *line;
+	char *why, *line;
 
 	if (strcmp(end, "stuck") != 0 && strcmp(end, "overtime") != 0)
 		return;
 	for (int i = 0; i < n; i++)
 		pids[i] = list[i].pid;
-	if (doctor_report != NULL)
-		why = doctor_report(pids, n, NULL, NULL);
+	why = doctor_report(pids, n, NULL, NULL);
 	for (line = why ? strtok(why, "\n") : NULL; line != NULL;
 	     line = strtok(NULL, "\n"))
 		fprintf(ledger, "hang %s\n", line);

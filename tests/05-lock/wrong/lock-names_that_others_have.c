@@ -1,7 +1,7 @@
 /*
  * misconception: L05-22 the names are the same in every run
- * rejected by:   two programs never meet
- * message:       Another run of the same program is using (or has left) the same name
+ * rejected by:   a run that is killed with all it started leaves nothing behind
+ * message:       Another run of the same program is using
  */
 #include "lock.h"
 

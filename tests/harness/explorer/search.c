@@ -252,7 +252,8 @@ static bool concerns_others(const struct decision *d)
 /* Who waits in a loop decides the same thing again and again. */
 static void mark_idle(struct decision *decisions, int n)
 {
-	struct { const void *pc; struct place place; int changes; } last[TASKS];
+	struct { const void *pc; struct place place; int changes; bool free; }
+		last[TASKS];
 	int changes = 0, event = 0;
 	struct decision *d;
 
@@ -268,9 +269,11 @@ static void mark_idle(struct decision *decisions, int n)
 		}
 		d->idle = last[d->task].pc == d->pc && d->pc != NULL &&
 			  same_place(last[d->task].place, d->place) &&
+			  last[d->task].free == d->free &&
 			  last[d->task].changes == changes;
 		last[d->task].pc = d->pc;
 		last[d->task].place = d->place;
+		last[d->task].free = d->free;
 		last[d->task].changes = changes;
 	}
 }

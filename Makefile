@@ -24,7 +24,8 @@ OPTIMIZE_plain := -O0
 OPTIMIZE_fast := -O2
 OPTIMIZE_asan := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 OPTIMIZE_coverage := -O0 --coverage
-COMMON_FLAGS := -std=c17 -g -pthread -fno-pie -fno-omit-frame-pointer \
+# A fortified read() would be called __read_chk(), and escape our eyes.
+COMMON_FLAGS := -std=c17 -g -pthread -U_FORTIFY_SOURCE -fno-pie -fno-omit-frame-pointer \
 	-ffile-prefix-map=$(CURDIR)=. $(OPTIMIZE_$(VARIANT)) -MMD -MP
 # Ours is held to more than a student's: unused parts are no misconception.
 WARNINGS := -Wall -Wextra -Werror
@@ -34,6 +35,9 @@ OUR_WARNINGS := $(WARNINGS) -Wshadow -Wstrict-prototypes \
 	-Wmissing-prototypes -Wvla -Wwrite-strings -Wpointer-arith
 LDFLAGS := -no-pie -pthread $(OPTIMIZE_$(VARIANT))
 LDLIBS := -lgmp -lm
+TEST_LIBS := -lcmocka -ldw $(LDLIBS)
+OUR_HEADERS := $(addprefix -iquote ,common tests/harness tests/harness/calls \
+	tests/harness/doctor tests/harness/explorer)
 # A file that asks for the GNU names itself must not be told twice.
 gnu = $(if $(shell grep -sE '^[[:space:]]*\#[[:space:]]*define[[:space:]]+_GNU_SOURCE' $(1)),,-D_GNU_SOURCE)
 
@@ -41,52 +45,48 @@ gnu = $(if $(shell grep -sE '^[[:space:]]*\#[[:space:]]*define[[:space:]]+_GNU_S
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	@$(CC) $(COMMON_FLAGS) -D_GNU_SOURCE $(OUR_WARNINGS) -iquote common \
-		-iquote tests/harness -iquote labs/$(word 2,$(subst /, ,$<)) \
-		-c $< -o $@
+	@$(CC) $(COMMON_FLAGS) -D_GNU_SOURCE $(OUR_WARNINGS) $(OUR_HEADERS) \
+		-iquote labs/$(word 2,$(subst /, ,$<)) -c $< -o $@
 
 # Demo programs and tests know their lab's header from where they lie.
 objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
-EXPLORER := tests/harness/explorer
-PROGRAMS := supervise why selftest selftest_faults selftest_report \
-	selftest_hang hang bad calling \
-	waiting stuck
-HARNESS := $(filter-out $(addsuffix .o,$(addprefix %/,$(PROGRAMS))),$(call objects,tests/harness/*.c)) \
-	$(filter-out %/selftest.o,$(call objects,$(EXPLORER)/*.c))
+HARNESS := tests/harness
+EXPLORER := $(HARNESS)/explorer
+SELFTEST := $(HARNESS)/selftest
+HARNESS_OBJECTS := $(filter-out %/supervise.o %/why.o %/selftest.o,$(foreach \
+	part,/ /calls/ /doctor/ /explorer/,$(call objects,$(HARNESS)$(part)*.c)))
 
 $(BUILD)/libcommon.a: $(call objects,common/*.c)
-$(BUILD)/libharness.a: $(HARNESS)
+$(BUILD)/libharness.a: $(HARNESS_OBJECTS)
 $(BUILD)/%.a:
 	@rm -f $@
 	@ar rcs $@ $^
 
-SUPERVISE := build/plain/supervise
 # The report of a hang reads the stacks with libdw.
-DOCTOR := $(patsubst %.c,build/plain/%.o,$(wildcard tests/harness/doctor*.c))
-build/plain/supervise: $(addprefix build/plain/tests/harness/,supervise.o \
+DOCTOR := $(patsubst %.c,build/plain/%.o,$(filter-out %/why.c,$(wildcard $(HARNESS)/doctor/*.c)))
+build/plain/supervise: $(addprefix build/plain/$(HARNESS)/,supervise.o \
 	tree.o leftovers.o guard.o) $(DOCTOR) build/plain/libcommon.a
 	@$(CC) $(LDFLAGS) $^ -o $@ -ldw $(LDLIBS)
 
-build/plain/why: build/plain/tests/harness/why.o $(DOCTOR) \
+build/plain/why: build/plain/$(HARNESS)/doctor/why.o $(DOCTOR) \
 		build/plain/libcommon.a
 	@$(CC) $(LDFLAGS) $^ -o $@ -ldw
 
-build/plain/selftest_hang: $(addprefix build/plain/tests/harness/,\
-	selftest_hang.o hang.called.o) build/plain/libharness.a \
-	build/plain/libcommon.a
-	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka -ldw $(LDLIBS)
-
-build/plain/selftest: $(addprefix build/plain/tests/harness/,selftest.o \
-	bad.called.o) build/plain/libharness.a build/plain/libcommon.a
-	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka -ldw $(LDLIBS)
-
-build/plain/selftest_faults: $(addprefix build/plain/tests/harness/,\
-	selftest_faults.o calling.called.o waiting.called.o stuck.called.o) \
-	build/plain/libharness.a build/plain/libcommon.a
-	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka -ldw $(LDLIBS)
+# The harness judges mistakes made on purpose.
+SELFTESTS := $(addprefix build/plain/,selftest selftest_faults selftest_hang \
+	selftest_explorer)
+build/plain/selftest: $(addprefix build/plain/$(SELFTEST)/,selftest.o \
+	bad.called.o)
+build/plain/selftest_faults: $(addprefix build/plain/$(SELFTEST)/,\
+	selftest_faults.o calling.called.o waiting.called.o stuck.called.o)
+build/plain/selftest_hang: $(addprefix build/plain/$(SELFTEST)/,\
+	selftest_hang.o hang.called.o)
+build/plain/selftest_explorer: build/plain/$(EXPLORER)/selftest.explored.o
+$(SELFTESTS): build/plain/libharness.a build/plain/libcommon.a
+	@$(CC) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(TEST_LIBS)
 
 # What a student's file calls read() is called_read() in the tests.
-$(BUILD)/calls.map: $(wildcard tests/harness/calls_*.c)
+$(BUILD)/calls.map: $(wildcard $(HARNESS)/calls/calls_*.c)
 	@mkdir -p $(@D)
 	@sed -nE 's/^[a-zA-Z_ ].*[ *]called_([a-z_0-9A-Z]+)\(.*[,;]$$/\1 called_\1/p' $^ | sort -u > $@
 
@@ -99,10 +99,6 @@ $(BUILD)/explored.map: $(EXPLORER)/unknown $(wildcard $(EXPLORER)/*.c)
 	@{ sed -nE 's/^[a-zA-Z_ ].*[ *]explored_([a-z_0-9A-Z]+)\(.*[,{)]$$/\1 explored_\1/p' \
 		$(filter %.c,$^); \
 	sed -E '/^#/d; s/.*/& the_explorer_cannot_schedule_&/' $<; } | sort -u > $@
-
-build/plain/selftest_explorer: build/plain/$(EXPLORER)/selftest.explored.o \
-		build/plain/libharness.a build/plain/libcommon.a
-	@$(CC) $(LDFLAGS) $^ -o $@ -lcmocka -ldw $(LDLIBS)
 
 # ---- implementations -----------------------------------------------------------
 
@@ -133,7 +129,7 @@ $(foreach t,$(call tests,$(1)),
 $(BUILD)/$(1)/$(2)/$(t): $(BUILD)/tests/$(1)/$(t).o \
 		$(foreach s,$(call stems,$(1)),$(BUILD)/$(1)/$(2)/$(s).called.o) \
 		$(BUILD)/libharness.a $(BUILD)/libcommon.a
-	@$(CC) $(LDFLAGS) $$^ -o $$@ -lcmocka -ldw $(LDLIBS)
+	@$(CC) $(LDFLAGS) $$^ -o $$@ $(TEST_LIBS)
 )
 $(foreach s,$(call stems,$(1)),
 $(BUILD)/$(1)/$(2)/$(s).hooked.o: $(call source_of,$(1),$(s),$(3)) $(if $(filter file,$(2)),FORCE)
@@ -145,7 +141,7 @@ $(foreach t,$(call explorations,$(1)),
 $(BUILD)/$(1)/$(2)/$(t): $(BUILD)/tests/$(1)/$(t).explored.o \
 		$(foreach s,$(call stems,$(1)),$(BUILD)/$(1)/$(2)/$(s).explored.o) \
 		$(BUILD)/libharness.a $(BUILD)/libcommon.a
-	@$(CC) $(LDFLAGS) $$^ -o $$@ -lcmocka -ldw $(LDLIBS)
+	@$(CC) $(LDFLAGS) $$^ -o $$@ $(TEST_LIBS)
 )
 .PHONY: $(1)/$(2)/programs $(1)/$(2)/tests $(1)/$(2)/explorations
 $(1)/$(2)/explorations: $(foreach t,$(call explorations,$(1)),$(BUILD)/$(1)/$(2)/$(t))
@@ -170,8 +166,7 @@ $(BUILD)/tests/%.explored.o: $(BUILD)/tests/%.hooked.o $(BUILD)/explored.map
 $(BUILD)/tests/%.hooked.o: COMMON_FLAGS += -fsanitize=thread
 $(BUILD)/tests/%.hooked.o: tests/%.c
 	@mkdir -p $(@D)
-	@$(CC) $(COMMON_FLAGS) -D_GNU_SOURCE $(OUR_WARNINGS) -iquote common \
-		-iquote tests/harness -iquote $(EXPLORER) \
+	@$(CC) $(COMMON_FLAGS) -D_GNU_SOURCE $(OUR_WARNINGS) $(OUR_HEADERS) \
 		-iquote labs/$(word 2,$(subst /, ,$<)) -c $< -o $@
 
 # FILE= names another file each time, and an older one is not up to date.
@@ -260,12 +255,8 @@ TEXTS := README.md tests/README.md $(wildcard labs/*/README.md) $(wildcard slide
 .PHONY: check-labs flake
 check:			## the instructor's: everything must hold
 	@$(COMMANDS)/check
-check-harness: build/plain/supervise build/plain/selftest \
-		build/plain/why build/plain/selftest_hang \
-		build/plain/selftest_faults build/plain/selftest_explorer
-	@bats tests/harness/selftest.bats tests/harness/selftest_faults.bats \
-		tests/harness/selftest_report.bats \
-		tests/harness/explorer/selftest.bats
+check-harness: build/plain/supervise build/plain/why $(SELFTESTS)
+	@bats $(SELFTEST)/*.bats $(EXPLORER)/*.bats
 check-skeletons:
 	@$(COMMANDS)/skeletons --check
 check-texts: programs

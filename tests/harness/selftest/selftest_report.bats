@@ -11,8 +11,8 @@ setup() {
 
 # Two of them are not stuck; nothing else has a limit to run into.
 setup_file() {
-	cd "$BATS_TEST_DIRNAME/../.." || return
-	export STUCK=$BATS_FILE_TMPDIR SOURCE=tests/harness/selftest_report.c
+	cd "$BATS_TEST_DIRNAME/../../.." || return
+	export STUCK=$BATS_FILE_TMPDIR SOURCE=tests/harness/selftest/selftest_report.c
 	local build=("${CC:-gcc}" -std=c17 -D_GNU_SOURCE -g -pthread) name variant
 	"${build[@]}" -O0 -fno-pie -no-pie "$SOURCE" -o "$STUCK/plain"
 	"${build[@]}" -O2 -fpie -pie -fomit-frame-pointer "$SOURCE" \
@@ -35,7 +35,7 @@ names() { grep -o '{ "[a-z_]*"' "$SOURCE" | tr -d '{ "'; }
 # line WHO [FILE] - where it stands, by the mark in the source
 line() {
 	local file=${2:-selftest_report.c}
-	echo "$file:$(grep -n "stands: $1 \*/" "tests/harness/$file" |
+	echo "$file:$(grep -n "stands: $1 \*/" "tests/harness/selftest/$file" |
 		cut -d: -f1)"
 }
 

@@ -60,6 +60,7 @@ struct finding {
 	enum found how;
 	bool undisturbed, overwritten, waits_private, lost_wakeup, of_dead, of_self, killed;
 	struct step first, second;
+	int signal;		/* CRASH: by which, if anybody can tell */
 };
 
 /*
@@ -69,7 +70,7 @@ struct finding {
  * shared:     from shared(); zeroed before each schedule
  * size:       its size in bytes
  * deviations: how many, at most; 0 = 2
- * schedules:  give up after so many; 0 = 800. All schedules with one
+ * schedules:  give up after so many; 0 = 400. All schedules with one
  *             deviation come first.
  * kill:       the name of the process that is killed, at each point; or NULL
  * signal:     one that the process of that name gets, at each point; or 0

@@ -27,7 +27,7 @@
 #include "internal.h"
 
 enum {
-	DEVIATIONS = 2, SCHEDULES = 800,	/* unless told otherwise */
+	DEVIATIONS = 2, SCHEDULES = 400,	/* unless told otherwise */
 	LOOK_MS = 20,			/* how often the controller looks */
 	SLEEPS_LOOKS = 100,		/* asleep so often: a wait unknown */
 	BUSY_NS = 1000000000,		/* of processor time without a point */
@@ -58,6 +58,7 @@ static void reset_arena(const struct deviation *plan, int n)
 	arena->race[0] = arena->race[1] = 0;
 	arena->got[0] = '\0';
 	arena->killed_one = arena->stray_signal = false;
+	arena->crash_signal = 0;
 	arena->first_decision = 0;
 	board->frames = 0;
 	memset(the->shared, 0, the->size);
@@ -146,7 +147,9 @@ static void wait_until_over(void)
 /* Nobody and nothing of a schedule lives on into the next. */
 static void clear_away(void)
 {
+	pid_t last = arena->tasks[arena->running].pid, pid;
 	char path[64];
+	int status;
 
 	for (int i = 0; i < arena->n_tasks; i++)
 		if (arena->tasks[i].state != ENDED && arena->tasks[i].pid > 0)
@@ -154,8 +157,9 @@ static void clear_away(void)
 	for (int i = 0; i < arena->n_tasks; i++)
 		if (arena->tasks[i].pid > 0)
 			wait_for_end_of(arena->tasks[i].pid);
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		if (pid == last && WIFSIGNALED(status))
+			arena->crash_signal = WTERMSIG(status);
 	if (errno != ECHILD)
 		tree_kill(getpid());
 	for (int i = 0; i < arena->n_names; i++) {
@@ -471,8 +475,8 @@ static const char *what_came_out(const struct finding *f)
 	case FOUND_SPIN:
 		return "it goes on for ever";
 	case FOUND_CRASH:
-		return text("killed by %s", board->frames > 0 ?
-			    strsignal(board->crash_signal) : "a signal");
+		return text("killed by %s", f->signal != 0 ?
+			    strsignal(f->signal) : "a signal");
 	case FOUND_EXIT:
 		return "the caller has ended";
 	default:

@@ -210,7 +210,9 @@ void story_finding(struct finding *f)
 
 	*f = (struct finding){ .how = arena->found,
 			       .undisturbed = arena->planned == 0,
-			       .killed = arena->killed_one };
+			       .killed = arena->killed_one,
+			       .signal = arena->found == FOUND_CRASH ?
+					 arena->crash_signal : 0 };
 	if (f->how == FOUND_RACE) {
 		f->first = step_of(arena->race[0]);
 		f->second = step_of(arena->race[1]);

@@ -3,6 +3,8 @@
  */
 #include "gil.h"
 
+#include <sys/wait.h>
+
 #include "explorer.h"
 #include "harness.h"
 
@@ -13,7 +15,7 @@ struct facts {
 	struct peak computing;
 	int computed[WORKERS][STEPS], blocked[WORKERS][STEPS];
 	int waiting, met;
-	bool made, met_twice;
+	bool made, left;
 };
 
 /* What they count in: memory of the process, which the GIL is there for. */
@@ -38,7 +40,7 @@ static void block(int worker, int step, void *arg)
 	f->blocked[worker][step]++;
 }
 
-/* ---- threads ---------------------------------------------------------------------- */
+/* ---- threads ------------------------------------------------------------ */
 
 static void run_threads(struct facts *f, gil_step *blocking)
 {
@@ -100,12 +102,14 @@ static const char *one_computes_others_block(void *shared)
 	return judge_threads(shared, true);
 }
 
+static const struct facts *of_threads;
+
 static const char *why_together(const struct finding *f)
 {
 	switch (f->how) {
 	case FOUND_WRONG:
-	case FOUND_RACE:
-		return "Two threads were in compute at the same time: between "
+		return of_threads->computing.most <= 1 ? NULL :
+		       "Two threads were in compute at the same time: between "
 		       "looking at the lock and taking it there is a gap.";
 	case FOUND_STUCK:
 		return f->lost_wakeup ? "A thread was woken before it slept, "
@@ -119,6 +123,7 @@ static void threads(void)
 {
 	struct facts *f = shared(sizeof *f);
 
+	of_threads = f;
 	explore(&(struct exploration){
 		.scenario = compute_only, .judge = one_computes,
 		.shared = f, .size = sizeof *f, .schedules = 250,
@@ -134,7 +139,7 @@ static void threads(void)
 			    "once" });
 }
 
-/* ---- blocking ------------------------------------------------------------------------ */
+/* ---- blocking ----------------------------------------------------------- */
 
 /* In the first step both wait for each other, outside the lock. */
 static void block_together(int worker, int step, void *arg)
@@ -173,7 +178,7 @@ static void blocking(void)
 		.expected = "both threads are in blocking at the same time" });
 }
 
-/* ---- processes ------------------------------------------------------------------------- */
+/* ---- processes ---------------------------------------------------------- */
 
 static void compute_as(int worker, int step, void *arg)
 {
@@ -191,6 +196,7 @@ static void run_processes(void *shared)
 
 	f->made = true;
 	f->result = gil_run_processes(WORKERS, STEPS, compute_as, NULL, f);
+	f->left = waitpid(-1, NULL, WNOHANG) != -1;
 }
 
 /* Whoever was through with all its steps may be counted as well or as dead. */
@@ -199,6 +205,8 @@ static const char *death_is_told(void *shared)
 	struct facts *f = shared;
 	bool through = f->computed[1][STEPS - 1] == 1;
 
+	if (f->left)
+		return "somebody was not collected";
 	if (!explore_killed())
 		return f->result != 0 ? text("returned %d", f->result) :
 		       steps_done(f, false);
@@ -210,13 +218,27 @@ static const char *death_is_told(void *shared)
 	return NULL;
 }
 
+static const struct facts *of_processes;
+
+static const char *why_missed(const struct finding *f)
+{
+	if (f->how != FOUND_WRONG)
+		return NULL;
+	return of_processes->left ? "L01-11 Your finished children were never "
+	       "collected." : f->killed ? "L01-08 A process that was killed "
+	       "has no exit code; you reported one as if it had ended "
+	       "normally." : NULL;
+}
+
 static void processes(void)
 {
 	struct facts *f = shared(sizeof *f);
 
+	of_processes = f;
 	explore(&(struct exploration){
 		.scenario = run_processes, .judge = death_is_told,
 		.shared = f, .size = sizeof *f, .kill = "worker 1",
+		.why = why_missed,
 		.schedules = 100,
 		.expected = "each step once; -1 if a worker died in the middle" });
 }

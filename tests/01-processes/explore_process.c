@@ -20,7 +20,7 @@ struct facts {
 	int alive_code, handled;
 };
 
-/* ---- what runs in a child ------------------------------------------------------- */
+/* ---- what runs in a child ----------------------------------------------- */
 
 static int leave_with(void *args)
 {
@@ -49,7 +49,7 @@ static struct process process_with(int (*target)(void *), int *code)
 				 .name = "child" };
 }
 
-/* ---- two children ----------------------------------------------------------------- */
+/* ---- two children ------------------------------------------------------- */
 
 static void start_two(struct facts *f, bool backwards)
 {
@@ -115,7 +115,7 @@ static void two_children(void)
 				    "handle has its own exit code" });
 }
 
-/* ---- a time limit -------------------------------------------------------------------- */
+/* ---- a time limit ------------------------------------------------------- */
 
 static void join_with_a_limit(void *shared)
 {
@@ -171,7 +171,7 @@ static void time_limit(void)
 		.expected = "0 with exit code 3, or 1 and then 0 with 3" });
 }
 
-/* ---- is it alive? ----------------------------------------------------------------------- */
+/* ---- is it alive? ------------------------------------------------------- */
 
 static void ask_until_it_ends(void *shared)
 {
@@ -214,7 +214,7 @@ static void alive(void)
 		.why = why_asked, .expected = "0 and exit code 3" });
 }
 
-/* ---- terminate ------------------------------------------------------------------------------ */
+/* ---- terminate ---------------------------------------------------------- */
 
 static void terminate_and_join(void *shared)
 {
@@ -265,7 +265,7 @@ static void terminate(void)
 			    "that was collected" });
 }
 
-/* ---- killed at each point ---------------------------------------------------------------------- */
+/* ---- killed at each point ----------------------------------------------- */
 
 static void join_what_is_killed(void *shared)
 {
@@ -309,7 +309,7 @@ static void killed(void)
 		.expected = "join returns 0, and the exit code is -9" });
 }
 
-/* ---- a signal at each point ----------------------------------------------------------------------- */
+/* ---- a signal at each point --------------------------------------------- */
 
 static struct facts *of_handler;
 

@@ -8,6 +8,7 @@
 #include "pool.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,7 +34,7 @@ struct facts {
 /* Tasks see it as it was when their worker was made: where the facts are. */
 static struct facts *facts;
 
-/* ---- tasks ---------------------------------------------------------------------- */
+/* ---- tasks -------------------------------------------------------------- */
 
 static void square(const void *item, void *result, int map)
 {
@@ -93,7 +94,7 @@ static int mortal_task(const void *item, void *result)
 	return 0;
 }
 
-/* ---- maps ----------------------------------------------------------------------- */
+/* ---- maps --------------------------------------------------------------- */
 
 static void map(struct pool *p, pool_fn *fn, int n, int chunk, int number)
 {
@@ -125,7 +126,7 @@ static const char *map_is_whole(const struct facts *f, int number, int n)
 	return NULL;
 }
 
-/* ---- what a finding tells about the mistake -------------------------------------- */
+/* ---- what a finding tells about the mistake ----------------------------- */
 
 static const char *why_map(const struct finding *f)
 {
@@ -147,6 +148,10 @@ static const char *why_death(const struct finding *f)
 	switch (f->how) {
 	case FOUND_WRONG:
 		return f->killed ? facts->why : NULL;
+	case FOUND_CRASH:
+		return f->signal == SIGPIPE ? "L02-14 Writing to a process "
+		       "that has gone killed you instead of telling you." :
+		       NULL;
 	case FOUND_STUCK:
 	case FOUND_SPIN:
 		return f->killed ? "L02-13 A worker died, and somebody still "
@@ -156,7 +161,7 @@ static const char *why_death(const struct finding *f)
 	}
 }
 
-/* ---- two maps --------------------------------------------------------------------- */
+/* ---- two maps ----------------------------------------------------------- */
 
 static void two_maps(struct facts *f, int chunk)
 {
@@ -211,7 +216,7 @@ static void maps(void)
 				    "is its own" });
 }
 
-/* ---- a task that fails -------------------------------------------------------------- */
+/* ---- a task that fails -------------------------------------------------- */
 
 static void map_a_failure(void *shared)
 {
@@ -256,7 +261,7 @@ static void failures(void)
 			    "results are there" });
 }
 
-/* ---- a worker that dies ---------------------------------------------------------------- */
+/* ---- a worker that dies ------------------------------------------------- */
 
 static void map_and_lose(void *shared)
 {

@@ -1,6 +1,6 @@
 /*
  * misconception: L01-08 how a worker process ended is not looked at
- * rejected by:   a worker process that dies is not passed over
+ * rejected by:   a worker process that dies is missed, wherever it dies
  * message:       A process that was killed has no exit code
  */
 #include "gil.h"

@@ -1,6 +1,6 @@
 /*
  * misconception: L01-08 the exit status of a killed worker process is read as 0
- * rejected by:   a worker process that dies is not passed over
+ * rejected by:   a worker process that dies is missed, wherever it dies
  * message:       A process that was killed has no exit code
  */
 #include "gil.h"

@@ -1,7 +1,7 @@
 /*
  * misconception: ++ on a volatile number is one step
  * rejected by:   threads compute one at a time, whatever the order
- * message:       two accesses that nothing puts in order
+ * message:       Two threads were in compute at the same time
  */
 #include "gil.h"
 

@@ -1,6 +1,6 @@
 /*
  * misconception: L01-11 the end of the processes is seen at a pipe, and nobody collects them
- * rejected by:   under the GIL one computes at a time, and the result is the same
+ * rejected by:   a worker process that dies is missed, wherever it dies
  * message:       Your finished children were never collected
  */
 #include "gil.h"

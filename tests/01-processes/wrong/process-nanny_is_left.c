@@ -6,9 +6,9 @@
 #include "process.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,7 +45,7 @@ static bool receive_note(int fd, int *value)
 static _Noreturn void nanny(struct process *p, int fd)
 {
 	pid_t worker = fork();
-	int status;
+	siginfo_t end;
 
 	if (worker == 0) {
 		close(fd);
@@ -54,9 +54,15 @@ static _Noreturn void nanny(struct process *p, int fd)
 	}
 	send_note(fd, worker < 0 ? -errno : worker);
 	if (worker > 0) {
-		while (waitpid(worker, &status, 0) < 0)
+		while (waitid(P_PID, worker, &end, WEXITED | WNOWAIT) < 0)
 			continue;
-		send_note(fd, status);
+		send_note(fd, end.si_code == CLD_EXITED
+			  ? W_EXITCODE(end.si_status, 0)
+			  : W_EXITCODE(0, end.si_status));
+		/* its number stays its own until nobody signals it any more */
+		while (read(fd, &end, 1) < 0)
+			continue;
+		waitpid(worker, NULL, 0);
 	}
 	_exit(0);
 }
@@ -76,7 +82,7 @@ int process_start(struct process *p)
 		errno = EINVAL;
 		return -1;
 	}
-	if (pipe2(fds, O_CLOEXEC) < 0)
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
 		return -1;
 	pid = fork();
 	if (pid == 0) {
@@ -141,6 +147,7 @@ int process_join(struct process *p, double timeout)
 		return 1;
 	if (!receive_note(p->status, &status))
 		status = SIGKILL;		/* the nanny was killed */
+	shutdown(p->status, SHUT_RDWR);	/* others may have a copy of it */
 	close(p->status);
 	p->status = status;
 	p->state = DONE;

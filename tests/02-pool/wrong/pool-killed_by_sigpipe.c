@@ -1,6 +1,6 @@
 /*
  * misconception: L02-14 the caller writes to a worker that is no more, and SIGPIPE ends it
- * rejected by:   a worker killed while idle does not end the pool
+ * rejected by:   a worker that dies is no end, wherever it dies
  * message:       Writing to a process that has gone killed you instead of telling you
  */
 #include "pool.h"

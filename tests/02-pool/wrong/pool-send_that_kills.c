@@ -1,6 +1,6 @@
 /*
  * misconception: L02-14 send() without a word about SIGPIPE
- * rejected by:   a worker killed while idle does not end the pool
+ * rejected by:   a worker that dies is no end, wherever it dies
  * message:       Writing to a process that has gone killed you instead of telling you
  */
 #include "pool.h"

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -820,6 +822,66 @@ static void repeated_read(void *unused)
 	make(true, false);
 	if (pipe(s->ends) == 0)
 		both(read_again, write_one);
+}
+
+static void ended_before_it_begins(void *unused)
+{
+	int status = 0;
+	pid_t pid;
+
+	(void)unused;
+	make(true, false);
+	pid = fork();
+	while (pid == 0)
+		pause();
+	kill(pid, SIGTERM);
+	waitpid(pid, &status, 0);
+	*answer = WIFSIGNALED(status) ? 2 : 0;
+}
+
+static void write_by_stream(void *unused)
+{
+	FILE *f = fdopen(s->ends[1], "w");
+
+	(void)unused;
+	if (f == NULL)
+		return;
+	fputc(2, f);
+	fclose(f);
+}
+
+static void streams(void *unused)
+{
+	FILE *f;
+
+	(void)unused;
+	make(true, false);
+	if (pipe(s->ends) != 0)
+		return;
+	explore_process("A", write_by_stream, NULL);
+	f = fdopen(s->ends[0], "r");
+	if (f != NULL)
+		*answer = fgetc(f);
+	explore_wait();
+}
+
+static void timer_or_byte(void *unused)
+{
+	struct itimerspec second = { .it_value = { .tv_sec = 1 } };
+	int timer = timerfd_create(CLOCK_MONOTONIC, 0);
+	struct pollfd fds[2];
+
+	(void)unused;
+	make(true, false);
+	if (pipe(s->ends) != 0)
+		return;
+	explore_process("A", write_by_stream, NULL);
+	timerfd_settime(timer, 0, &second, NULL);
+	fds[0] = (struct pollfd){ .fd = s->ends[0], .events = POLLIN };
+	fds[1] = (struct pollfd){ .fd = timer, .events = POLLIN };
+	if (ppoll(fds, 2, NULL, NULL) > 0)
+		*answer = fds[0].revents || fds[1].revents ? 2 : 0;
+	explore_wait();
 }
 
 /* ---- threads ----------------------------------------------------------------------------- */

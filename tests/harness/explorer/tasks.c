@@ -386,6 +386,8 @@ void yield_turn(const void *pc)
 	const struct deviation *d = decide((struct place){0}, pc, true, false);
 	int next;
 
+	if (++self()->points > 20 * EVENTS)
+		end_schedule(FOUND_SPIN);	/* nobody else is left */
 	if (d != NULL) {
 		obey(d);
 		return;

@@ -1,5 +1,5 @@
 /*
- * misconception: a thread that is woken finds what it was woken for
+ * misconception: who comes back from a wait was woken for something
  * rejected by:   threads compute one at a time, whatever the order
  * message:       there is a gap
  */
@@ -14,9 +14,10 @@
 #include <unistd.h>
 
 struct gil {
-	pthread_mutex_t mutex;		/* guards taken */
-	pthread_cond_t changed;
+	pthread_mutex_t mutex;		/* guards the two below */
+	pthread_cond_t handed_over;
 	bool taken;
+	int waiting;
 };
 
 /* What all workers of a run have in common. */
@@ -39,22 +40,26 @@ struct gil *gil_create(void)
 
 	if (g != NULL) {
 		pthread_mutex_init(&g->mutex, NULL);
-		pthread_cond_init(&g->changed, NULL);
+		pthread_cond_init(&g->handed_over, NULL);
 	}
 	return g;
 }
 
 void gil_destroy(struct gil *g)
 {
-	pthread_cond_destroy(&g->changed);
+	pthread_cond_destroy(&g->handed_over);
 	pthread_mutex_destroy(&g->mutex);
 	free(g);
 }
+/* Who gives it back hands it to one of those who wait: it stays taken. */
 static void acquire(struct gil *g)
 {
 	pthread_mutex_lock(&g->mutex);
-	if (g->taken)
-		pthread_cond_wait(&g->changed, &g->mutex);
+	if (g->taken) {
+		g->waiting++;
+		pthread_cond_wait(&g->handed_over, &g->mutex);
+		g->waiting--;
+	}
 	g->taken = true;
 	pthread_mutex_unlock(&g->mutex);
 }
@@ -62,8 +67,10 @@ static void acquire(struct gil *g)
 static void release(struct gil *g)
 {
 	pthread_mutex_lock(&g->mutex);
-	g->taken = false;
-	pthread_cond_signal(&g->changed);
+	if (g->waiting > 0)
+		pthread_cond_signal(&g->handed_over);
+	else
+		g->taken = false;
 	pthread_mutex_unlock(&g->mutex);
 }
 

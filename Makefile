@@ -193,7 +193,8 @@ endif
 
 include tests/bench/bench.mk
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+# Not those of FILE=, which is built anew each time and may be gone by then.
+-include $(shell find $(BUILD) -name '*.d' -not -path '*/file/*' 2>/dev/null)
 
 # ---- commands --------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 /*
  * misconception: L05-08 the lock looks whether it is free, and takes it then
  * rejected by:   two processes at once lose nothing, whatever the order
- * message:       Two atomic steps are not one atomic step
+ * message:       another process can come in between
  */
 #include "lock.h"
 

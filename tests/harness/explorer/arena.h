@@ -3,7 +3,7 @@
  *
  * A task is a process or a thread of the scenario. Exactly one of them has
  * the turn; only it reads and writes the arena, so nothing here needs a lock.
- * The controller (search.c) writes the plan before, and reads the record
+ * The controller (schedule.c) writes the plan before, and reads the record
  * after.
  */
 #ifndef ARENA_H
@@ -19,10 +19,10 @@
 
 enum {
 	TASKS = 16,		/* at most, in one scenario */
-	EVENTS = 12000,		/* points of one schedule: more go on for ever */
+	EVENTS = 12000,		/* of one schedule: more go on for ever */
 	PLAN = 3,		/* deviations in one schedule */
 	SYNCS = 256,		/* places that order processes */
-	CELLS = 1 << 15,	/* words of shared memory that are looked after */
+	CELLS = 1 << 15,	/* words of shared memory looked after */
 	HELD = 4,		/* locks one task may hold */
 	NAME = 24, GOT = 1024,
 	NOBODY = -1,
@@ -46,7 +46,7 @@ enum what {
 
 /* One thing that one task did. */
 struct event {
-	uint8_t task, what, size, locks, waited;
+	uint8_t task, what, size, locks;
 	bool lock_private;
 	const char *call;	/* "pthread_mutex_lock"; NULL for an access */
 	const void *pc;
@@ -74,12 +74,10 @@ struct task {
 	bool retry;		/* something happened: it may go on */
 	bool woken;		/* ... and it was meant */
 	bool queued;		/* only who is woken goes on, not who retries */
-	bool may_be_spurious;
 	enum wake wake;
 
 	struct clock clock, relaxed;
 	unsigned points;	/* since it got the turn */
-	int last_event;
 	struct held { struct place place; bool is_private; } held[HELD];
 	int locks;
 };
@@ -90,7 +88,7 @@ struct sync {
 	struct clock clock;
 	const char *kind;	/* NULL: nothing but an order */
 	bool shared;		/* made for several processes */
-	bool robust, errorcheck, recursive;
+	bool errorcheck;
 	int owner;		/* a task, or NOBODY */
 	int count;		/* barriers: who is there; depth of a lock */
 	unsigned limit, round;
@@ -156,7 +154,6 @@ struct arena {
 	enum found found;
 	int race[2];		/* events */
 	char got[GOT];
-	const void *crash_pc;
 	int crash_signal;
 	bool killed_one, stray_signal;
 	int first_decision;	/* explore_from_here() */
@@ -164,6 +161,7 @@ struct arena {
 };
 
 extern struct arena *arena;
+extern const struct place nowhere;
 extern __thread int me;		/* my number among the tasks, or NOBODY */
 
 #define FOREVER INT64_MAX
@@ -173,7 +171,17 @@ static inline bool same_place(struct place a, struct place b)
 	return a.object == b.object && a.offset == b.offset;
 }
 
-/* ---- tasks.c: who has the turn ------------------------------------------- */
+static inline bool is_access(const struct event *e)
+{
+	return e->what <= ATOMIC_WRITE;
+}
+
+static inline bool is_write(const struct event *e)
+{
+	return e->what == WRITE || e->what == ATOMIC_WRITE;
+}
+
+/* ---- tasks.c, task_*.c: who has the turn ------------------------------- */
 
 static inline bool exploring(void) { return me >= 0; }
 struct task *self(void);
@@ -192,6 +200,7 @@ int wake(struct place place, bool shared, int n);
 void wake_all_waits(void);	/* of files and children: anybody may go on */
 void wake_after_death(void);	/* of a process, and of what it held */
 
+void hold_signals(sigset_t *before);		/* all, from now on */
 bool let_signals_in(const sigset_t *mask);	/* by the mask from now on */
 void yield_turn(const void *pc);
 int new_task(const char *name);
@@ -199,18 +208,24 @@ void begin_task(int task);	/* in it: waits for its first turn */
 _Noreturn void leave_process(int status, bool flush, const void *pc);
 void leave_thread(void);
 _Noreturn void end_schedule(enum found found);
+bool ended_within(pid_t pid, int timeout_ms);	/* -1: waits for ever */
 void wait_for_end_of(pid_t pid);
 
-/* ---- memory.c: places, clocks, races -------------------------------------- */
+/* ---- places.c ---------------------------------------------------------- */
 
 struct place place_of(const volatile void *address);
 struct place place_of_file(int fd);
 bool is_private(struct place place);
+bool is_shared_memory(const volatile void *address);
 void map_added(void *at, size_t size, int fd, off_t from);
 void map_added_as(void *at, size_t size, uint64_t id);
 void map_removed(void *at, size_t size);
-struct sync *sync_at(struct place place);
 void ends_joined(const int fds[2]);	/* of a pair of sockets */
+
+/* ---- memory.c: clocks, races, the record ------------------------------- */
+
+struct sync *sync_at(struct place place);
+struct sync *sync_known(struct place place);	/* or NULL */
 void acquire_from(struct place place);
 void acquire_from_dead(void);
 void release_to(struct place place);
@@ -219,17 +234,10 @@ void access_memory(const volatile void *at, size_t size, enum what what,
 		   const void *pc);
 struct event *note(enum what what, const char *call, struct place place,
 		   const void *pc);
+int first_fork(void);		/* the first event that starts a task */
 void settle_write(void);	/* look up what my last write has written */
 void lock_is_held(struct place place);
 void lock_is_free(struct place place);
-
-/* ---- story.c ------------------------------------------------------------------ */
-
-const char *story_short(void);
-void story_write(FILE *out);
-void story_picture(FILE *out);
-void story_finding(struct finding *f);
-const char *story_where(const struct finding *f);
 
 #define HERE __builtin_return_address(0)
 

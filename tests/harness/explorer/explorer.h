@@ -58,7 +58,8 @@ struct step {
  */
 struct finding {
 	enum found how;
-	bool undisturbed, overwritten, waits_private, lost_wakeup, of_dead, of_self, killed;
+	bool undisturbed, overwritten, waits_private, lost_wakeup;
+	bool of_dead, of_self, killed;
 	struct step first, second;
 	int signal;		/* CRASH: by which, if anybody can tell */
 };

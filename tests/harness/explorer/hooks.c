@@ -24,7 +24,7 @@ void __tsan_func_exit(void)
 {
 }
 
-/* ---- plain accesses ------------------------------------------------------------- */
+/* ---- plain accesses ---------------------------------------------------- */
 
 /* A write is noted before it is done: what was written is seen afterwards. */
 static void plain(const volatile void *at, size_t size, bool writes,
@@ -86,7 +86,7 @@ void __tsan_vptr_update(void **at, void *value)
 	plain(at, sizeof *at, true, HERE);
 }
 
-/* ---- blocks of memory: clang's names, and libc's under ours ------------------------ */
+/* ---- blocks of memory: clang's names, and libc's under ours ------------ */
 
 static void *copied(void *to, const void *from, size_t n, const void *pc)
 {
@@ -134,7 +134,7 @@ void *explored_memset(void *to, int byte, size_t n)
 	return filled(to, byte, n, HERE);
 }
 
-/* ---- atomics ------------------------------------------------------------------------ */
+/* ---- atomics ----------------------------------------------------------- */
 
 static bool acquires(int order)
 {

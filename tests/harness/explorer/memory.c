@@ -1,145 +1,31 @@
 /*
- * Places, and what is known of them. An address is turned into a place that
- * is the same in every process: which mapping, and how far into it. With the
- * place go the clocks: what one task did before it let go of a lock has
- * happened before what another does after it took it. Two accesses to one
- * byte, one of them a write, that no such chain puts in order are a race.
+ * What is known of places. With a place go the clocks: what one task did
+ * before it let go of a lock has happened before what another does after it
+ * took it. Two accesses to one byte, one of them a write, that no such chain
+ * puts in order are a race.
  */
 #include "arena.h"
 
-#include <fcntl.h>
-#include <pthread.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 
-enum {
-	MAPS = 64,
-	PRIVATE = 1 << 16,	/* objects from here on: memory of one process */
-	FILES = 1 << 17,	/* objects from here on: files, pipes, sockets */
-	LARGEST = 4096,		/* larger accesses are not looked into */
-};
+enum { LARGEST = 4096 };	/* larger accesses are not looked into */
 
-/* The shared mappings of this process; a child begins with the same. */
-static struct map {
-	const char *at;
-	size_t size;
-	struct place place;
-} maps[MAPS];
-static int n_maps;
+/* ---- clocks ------------------------------------------------------------ */
 
-/* ---- places ------------------------------------------------------------------- */
-
-/* The number of an object that is known by its inode, or a new one. */
-static uint32_t *numbered(int fd, uint32_t fresh)
+struct sync *sync_known(struct place place)
 {
-	struct stat s;
-
-	if (fstat(fd, &s) != 0)
-		return NULL;
-	for (int i = 0; i < SYNCS; i++) {
-		struct object *o = &arena->objects[i];
-
-		if (o->number == 0)
-			*o = (struct object){ s.st_dev, s.st_ino,
-					      fresh ? fresh : FILES + (uint32_t)i };
-		if (o->inode == s.st_ino && o->device == s.st_dev)
-			return &o->number;
-	}
-	return NULL;
-}
-
-static uint32_t file_number(int fd)
-{
-	uint32_t *number = numbered(fd, 0);
-
-	return number != NULL ? *number : 0;
-}
-
-/* What goes in at one end comes out at the other. */
-void ends_joined(const int fds[2])
-{
-	numbered(fds[1], file_number(fds[0]));
-}
-
-struct place place_of_file(int fd)
-{
-	return (struct place){ file_number(fd), UINT64_MAX };
-}
-
-bool is_private(struct place place)
-{
-	return place.object >= PRIVATE && place.object < FILES;
-}
-
-void map_added(void *at, size_t size, int fd, off_t from)
-{
-	struct place place = { fd < 0 ? ++arena->next_object : file_number(fd),
-			       fd < 0 ? 0 : (uint64_t)from };
-
-	map_removed(at, size);
-	if (n_maps < MAPS)
-		maps[n_maps++] = (struct map){ at, size, place };
-}
-
-/* A segment of System V, by its number: processes may attach it each. */
-void map_added_as(void *at, size_t size, uint64_t id)
-{
-	struct place place = { UINT32_MAX - 2, id << 40 };
-
-	map_removed(at, size);
-	if (n_maps < MAPS)
-		maps[n_maps++] = (struct map){ at, size, place };
-}
-
-void map_removed(void *at, size_t size)
-{
-	const char *from = at;
-
-	for (int i = n_maps - 1; i >= 0; i--)
-		if (maps[i].at >= from && maps[i].at < from + size)
-			maps[i] = maps[--n_maps];
-}
-
-static const struct map *map_of(const volatile void *address)
-{
-	const char *a = (const char *)address;
-
-	for (int i = 0; i < n_maps; i++)
-		if (a >= maps[i].at && a < maps[i].at + maps[i].size)
-			return &maps[i];
-	return NULL;
-}
-
-struct place place_of(const volatile void *address)
-{
-	const struct map *m = map_of(address);
-
-	if (m == NULL)
-		return (struct place){ PRIVATE + (uint32_t)self()->process,
-				       (uint64_t)(uintptr_t)address };
-	return (struct place){ m->place.object,
-		m->place.offset + (uint64_t)((const char *)address - m->at) };
-}
-
-static bool has_threads(void)
-{
-	for (int i = 0; i < arena->n_tasks; i++)
-		if (i != me && arena->tasks[i].state != ENDED &&
-		    arena->tasks[i].process == self()->process)
-			return true;
-	return false;
-}
-
-/* ---- clocks --------------------------------------------------------------------- */
-
-struct sync *sync_at(struct place place)
-{
-	struct sync *s;
-
 	for (int i = 0; i < arena->n_syncs; i++)
 		if (same_place(arena->syncs[i].place, place))
 			return &arena->syncs[i];
+	return NULL;
+}
+
+struct sync *sync_at(struct place place)
+{
+	struct sync *s = sync_known(place);
+
+	if (s != NULL)
+		return s;
 	if (arena->n_syncs == SYNCS)
 		end_schedule(FOUND_BLIND);
 	s = &arena->syncs[arena->n_syncs++];
@@ -190,7 +76,7 @@ static uint64_t value_at(const volatile void *at, size_t size)
 	return 0;
 }
 
-/* ---- what a write has written: looked up when its task goes on ------------- */
+/* ---- what a write has written: looked up when its task goes on --------- */
 
 static __thread const volatile void *written_at;
 static __thread int written_event;
@@ -199,12 +85,12 @@ void settle_write(void)
 {
 	struct event *e = &arena->events[written_event];
 
-	if (written_at != NULL && map_of(written_at) != NULL)
+	if (written_at != NULL && is_shared_memory(written_at))
 		e->value = value_at(written_at, e->size);
 	written_at = NULL;
 }
 
-/* ---- the record ------------------------------------------------------------------- */
+/* ---- the record -------------------------------------------------------- */
 
 struct event *note(enum what what, const char *call, struct place place,
 		   const void *pc)
@@ -215,7 +101,6 @@ struct event *note(enum what what, const char *call, struct place place,
 	settle_write();
 	if (arena->n_events == EVENTS)
 		end_schedule(FOUND_SPIN);
-	t->last_event = arena->n_events;
 	e = &arena->events[arena->n_events++];
 	*e = (struct event){ .task = (uint8_t)me, .what = (uint8_t)what,
 			     .call = call, .pc = pc, .place = place,
@@ -225,6 +110,15 @@ struct event *note(enum what what, const char *call, struct place place,
 		e->lock_private = t->held[t->locks - 1].is_private;
 	}
 	return e;
+}
+
+int first_fork(void)
+{
+	int i = 0;
+
+	while (i < arena->n_events && arena->events[i].what != STARTS)
+		i++;
+	return i;
 }
 
 void lock_is_held(struct place place)
@@ -246,7 +140,7 @@ void lock_is_free(struct place place)
 	}
 }
 
-/* ---- accesses --------------------------------------------------------------------- */
+/* ---- accesses ---------------------------------------------------------- */
 
 /* Words that lie together have cells that lie together: in few pages. */
 static struct cell *cell_at(struct place word)
@@ -340,6 +234,15 @@ static void touch_all(struct place place, size_t size, int event, bool writes)
 	}
 }
 
+static bool has_threads(void)
+{
+	for (int i = 0; i < arena->n_tasks; i++)
+		if (i != me && arena->tasks[i].state != ENDED &&
+		    arena->tasks[i].process == self()->process)
+			return true;
+	return false;
+}
+
 /* What lies in shared() is the test's own. */
 static bool is_fact(const volatile void *at)
 {
@@ -352,18 +255,19 @@ static bool is_fact(const volatile void *at)
 void access_memory(const volatile void *at, size_t size, enum what what,
 		   const void *pc)
 {
-	bool writes = what == WRITE || what == ATOMIC_WRITE;
+	bool writes;
 	struct place place;
 	struct event *e;
 	int number;
 
 	if (size == 0 || is_fact(at) ||
-	    (map_of(at) == NULL && !has_threads()))
+	    (!is_shared_memory(at) && !has_threads()))
 		return;
 	place = place_of(at);
 	point(place, pc);
 	e = note(what, NULL, place, pc);
 	number = (int)(e - arena->events);
+	writes = is_write(e);
 	e->size = size > 255 ? 255 : (uint8_t)size;
 	e->before = e->value = value_at(at, size);
 	if (writes) {
@@ -372,4 +276,3 @@ void access_memory(const volatile void *at, size_t size, enum what what,
 	}
 	touch_all(place, size < LARGEST ? size : LARGEST, number, writes);
 }
-

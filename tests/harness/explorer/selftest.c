@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "arena.h"
+#include "story.h"
 #include "harness.h"
 
 /* What the processes of a program share. */

@@ -1,10 +1,9 @@
 /*
  * Who has the turn. A task that reaches a point decides for itself, by the
  * plan, whether it goes on; if not, it hands the turn to another and sleeps
- * on a futex of its own. All its signals wait meanwhile, so that they arrive
- * at a point, too.
+ * on a futex of its own.
  */
-#include "arena.h"
+#include "tasks.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -12,7 +11,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -33,70 +31,38 @@ static void sleep_on(_Atomic uint32_t *word, uint32_t value)
 	syscall(SYS_futex, word, FUTEX_WAIT, value, NULL, NULL, 0);
 }
 
-static void wake_on(_Atomic uint32_t *word)
+void wake_on(_Atomic uint32_t *word)
 {
 	*word = 1;
 	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-/* ---- signals arrive when their receiver has the turn ------------------------- */
+/* ---- the turn ---------------------------------------------------------- */
 
-static void hold_signals(sigset_t *before)
+bool ended_within(pid_t pid, int timeout_ms)
 {
-	sigset_t all;
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0), r;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, before);
+	if (fd < 0)
+		return true;
+	do
+		r = poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1,
+			 timeout_ms);
+	while (r < 0 && errno == EINTR);
+	close(fd);
+	return r == 1;
 }
-
-static bool is_fatal(int sig)
-{
-	return sig != SIGCHLD && sig != SIGCONT && sig != SIGURG &&
-	       sig != SIGWINCH && sig != SIGTSTP && sig != SIGTTIN &&
-	       sig != SIGTTOU;
-}
-
-static void end_by_signal(int sig);
-
-/* Let in what has arrived; true if a handler is going to run. */
-bool let_signals_in(const sigset_t *before)
-{
-	bool handled = false;
-	struct sigaction a;
-	sigset_t pending;
-
-	sigpending(&pending);
-	for (int sig = 1; sig < NSIG && !sigisemptyset(&pending); sig++) {
-		if (sigismember(&pending, sig) != 1 ||
-		    sigismember(before, sig) == 1 ||
-		    sigaction(sig, NULL, &a) != 0)
-			continue;
-		if (a.sa_handler == SIG_DFL && is_fatal(sig))
-			end_by_signal(sig);
-		handled |= a.sa_handler != SIG_DFL && a.sa_handler != SIG_IGN;
-	}
-	pthread_sigmask(SIG_SETMASK, before, NULL);
-	return handled;
-}
-
-/* ---- the turn ------------------------------------------------------------------ */
 
 void wait_for_end_of(pid_t pid)
 {
-	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	siginfo_t unused;
 
-	if (fd < 0)
-		return;
-	while (poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, -1) < 0 &&
-	       errno == EINTR)
-		;
-	close(fd);
-	/* its parent hears of it a moment later, under a lock that this takes */
+	ended_within(pid, -1);
+	/* its parent hears of it a moment later, under a lock taken here */
 	waitid(P_ALL, 0, &unused, WEXITED | WNOHANG | WNOWAIT);
 }
 
-static void give_turn_to(int task)
+void give_turn_to(int task)
 {
 	arena->running = task;
 	wake_on(&arena->tasks[task].turn);
@@ -107,7 +73,7 @@ static void give_turn_to(int task)
  * until it comes back; true if a signal came in. The signals are held before
  * the other one goes on: it may send some.
  */
-static bool hand_over_to(int task)
+bool hand_over_to(int task)
 {
 	sigset_t before;
 
@@ -134,125 +100,7 @@ void end_schedule(enum found found)
 		pause();
 }
 
-static bool can_go(const struct task *t)
-{
-	return t->state == READY || (t->state == WAITING && t->retry);
-}
-
-static unsigned others_ready(void)
-{
-	unsigned set = 0;
-
-	for (int i = 0; i < arena->n_tasks; i++)
-		if (i != me && can_go(&arena->tasks[i]))
-			set |= 1u << i;
-	return set;
-}
-
-static unsigned timers_running(void)
-{
-	unsigned set = 0;
-	struct task *t;
-
-	for (int i = 0; i < arena->n_tasks; i++) {
-		t = &arena->tasks[i];
-		if (t->state == WAITING && !t->retry && t->deadline != FOREVER)
-			set |= 1u << i;
-	}
-	return set;
-}
-
-/* Who comes after me, round and round; NOBODY if nobody can go. */
-static int next_in_turn(bool myself_too)
-{
-	int n = arena->n_tasks, i;
-
-	for (int k = 1; k <= n; k++) {
-		i = (me + k) % n;
-		if ((i != me || myself_too) && can_go(&arena->tasks[i]))
-			return i;
-	}
-	return NOBODY;
-}
-
-static int first_timer(void)
-{
-	unsigned set = timers_running();
-	int first = NOBODY;
-
-	for (int i = 0; i < arena->n_tasks; i++)
-		if ((set >> i & 1) &&
-		    (first == NOBODY || arena->tasks[i].deadline <
-					arena->tasks[first].deadline))
-			first = i;
-	return first;
-}
-
-static void run_out(int task)
-{
-	struct task *t = &arena->tasks[task];
-
-	if (t->deadline > arena->now)
-		arena->now = t->deadline;
-	t->wake = TIMED_OUT;
-	t->retry = true;
-}
-
-/* Who goes on when I cannot: the next, or whose time runs out first. */
-static int successor(void)
-{
-	int next = next_in_turn(true);
-
-	if (next == NOBODY && (next = first_timer()) != NOBODY)
-		run_out(next);
-	return next;
-}
-
-static bool everybody_ended(void)
-{
-	for (int i = 0; i < arena->n_tasks; i++)
-		if (arena->tasks[i].state != ENDED)
-			return false;
-	return true;
-}
-
-static struct sync *lock_waited_for(const struct task *t)
-{
-	struct sync *s = t->waits_for.object ? sync_at(t->waits_for) : NULL;
-
-	return s != NULL && s->kind != NULL ? s : NULL;
-}
-
-void wake_all_waits(void)
-{
-	struct task *t;
-
-	for (int i = 0; i < arena->n_tasks; i++) {
-		t = &arena->tasks[i];
-		if (t->state == WAITING && !t->queued &&
-		    lock_waited_for(t) == NULL)
-			t->retry = true;
-	}
-}
-
-/* With a process goes what it held; only some kinds of locks notice. */
-void wake_after_death(void)
-{
-	struct sync *s;
-
-	wake_all_waits();
-	for (int i = 0; i < arena->n_tasks; i++) {
-		struct task *t = &arena->tasks[i];
-
-		if (t->state != WAITING || t->queued)
-			continue;
-		s = lock_waited_for(t);
-		if (s != NULL && s->shared)
-			t->retry = true;
-	}
-}
-
-/* ---- decisions ------------------------------------------------------------------ */
+/* ---- decisions --------------------------------------------------------- */
 
 static bool names_me(const char *name)
 {
@@ -284,65 +132,16 @@ static const struct deviation *decide(struct place place, const void *pc,
 	return NULL;
 }
 
-static void all_end(int process, bool killed)
-{
-	for (int i = 0; i < arena->n_tasks; i++)
-		if (arena->tasks[i].process == process) {
-			arena->tasks[i].state = ENDED;
-			arena->tasks[i].killed = killed;
-		}
-	wake_after_death();
-	arena->leaving = getpid();
-}
-
-/* I am through: hand the turn on, if there is anybody. */
-static void hand_on(void)
-{
-	int next = successor();
-
-	if (next != NOBODY) {
-		give_turn_to(next);
-		return;
-	}
-	if (!everybody_ended())
-		arena->found = arena->found ? arena->found : FOUND_STUCK;
-	wake_on(&arena->over);
-}
-
-static void end_by_signal(int sig)
-{
-	struct sigaction a = { .sa_handler = SIG_DFL };
-	sigset_t none;
-
-	all_end(self()->process, true);
-	hand_on();
-	sigaction(sig, &a, NULL);
-	sigemptyset(&none);
-	raise(sig);
-	pthread_sigmask(SIG_SETMASK, &none, NULL);
-	for (;;)
-		pause();
-}
+/* ---- decisions carried out --------------------------------------------- */
 
 static void be_killed(void)
 {
-	note(ENDS, "SIGKILL", (struct place){0}, NULL);
+	note(ENDS, "SIGKILL", nowhere, NULL);
 	arena->killed_one = true;
-	all_end(self()->process, true);
-	hand_on();
+	end_my_process(true);
 	kill(getpid(), SIGKILL);
 	for (;;)
 		pause();
-}
-
-/* True if it is not kept for later. */
-static bool arrives(int sig)
-{
-	sigset_t blocked;
-
-	pthread_sigmask(SIG_BLOCK, NULL, &blocked);
-	raise(sig);
-	return sigismember(&blocked, sig) == 0;
 }
 
 /* The turn goes to another, or I end; true if it comes back with a signal. */
@@ -358,7 +157,7 @@ static bool obey(const struct deviation *d)
 		be_killed();
 		return false;
 	case SIGNAL:
-		return arrives(arena->exploration->signal);
+		return signal_arrives(arena->exploration->signal);
 	case SPURIOUS:
 		break;
 	}
@@ -383,7 +182,7 @@ void point(struct place place, const void *pc)
 
 void yield_turn(const void *pc)
 {
-	const struct deviation *d = decide((struct place){0}, pc, true, false);
+	const struct deviation *d = decide(nowhere, pc, true, false);
 	int next;
 
 	if (++self()->points > 20 * EVENTS)
@@ -392,15 +191,12 @@ void yield_turn(const void *pc)
 		obey(d);
 		return;
 	}
-	next = next_in_turn(false);
-	if (next == NOBODY && (next = first_timer()) != NOBODY)
-		run_out(next);
-	if (next == NOBODY)
-		return;
-	hand_over_to(next);
+	next = successor(false);
+	if (next != NOBODY)
+		hand_over_to(next);
 }
 
-/* ---- waiting ---------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------- */
 
 static enum wake sleep_here(const char *call, struct place place,
 			    int64_t deadline, const void *pc, bool queued)
@@ -424,7 +220,7 @@ static enum wake sleep_here(const char *call, struct place place,
 		t->wake = FOR_NO_REASON;
 	} else if (d != NULL) {
 		interrupted = obey(d);
-	} else if ((next = successor()) == me) {
+	} else if ((next = successor(true)) == me) {
 		/* nobody else: my own time has run out */
 	} else if (next != NOBODY) {
 		interrupted = hand_over_to(next);
@@ -450,77 +246,4 @@ enum wake queue_here(const char *call, struct place place, int64_t deadline,
 		     const void *pc)
 {
 	return sleep_here(call, place, deadline, pc, true);
-}
-
-/* The first in the line first: who has waited for the lowest event. */
-int wake(struct place place, bool shared, int n)
-{
-	struct task *t;
-	int woken = 0;
-
-	for (int k = 1; k <= arena->n_tasks && woken < n; k++) {
-		t = &arena->tasks[(me + k) % arena->n_tasks];
-		if (t->state != WAITING || t->retry ||
-		    !same_place(t->waits_for, place) ||
-		    (!shared && t->process != self()->process))
-			continue;
-		t->retry = t->woken = true;
-		woken++;
-	}
-	return woken;
-}
-
-/* ---- from the beginning to the end ------------------------------------------------- */
-
-int new_task(const char *name)
-{
-	int i = arena->n_tasks;
-	struct task *t = &arena->tasks[i];
-
-	if (i == TASKS)
-		end_schedule(FOUND_BLIND);
-	arena->n_tasks++;
-	memset(t, 0, sizeof *t);
-	t->state = READY;
-	t->deadline = FOREVER;
-	t->process = i;
-	t->last_event = NOBODY;
-	if (name != NULL)
-		snprintf(t->name, sizeof t->name, "%s", name);
-	else
-		snprintf(t->name, sizeof t->name, "child %d", i);
-	if (exploring()) {
-		t->clock = self()->clock;
-		self()->clock.at[me]++;
-	}
-	t->clock.at[i] = 1;
-	return i;
-}
-
-void begin_task(int task)
-{
-	me = task;
-	hand_over_to(NOBODY);
-}
-
-/* What _exit() does, with the turn handed on before. */
-void leave_process(int status, bool flush, const void *pc)
-{
-	if (pc != NULL)
-		self()->pc = pc;
-	note(ENDS, flush ? "exit" : "_exit", (struct place){0}, self()->pc)
-		->value = (uint64_t)status;
-	all_end(self()->process, false);
-	hand_on();
-	me = NOBODY;
-	_exit(status);
-}
-
-void leave_thread(void)
-{
-	note(ENDS, "end of thread", (struct place){0}, NULL);
-	self()->state = ENDED;
-	wake_all_waits();
-	hand_on();
-	me = NOBODY;
 }

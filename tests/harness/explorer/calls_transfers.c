@@ -1,0 +1,207 @@
+/*
+ * What goes through descriptors: pipes, sockets, files. A read or write that
+ * would wait is not begun. What goes through a descriptor orders who wrote it
+ * before who reads it.
+ */
+#include "calls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* ---- ready or not ------------------------------------------------------ */
+
+static bool may_wait(int fd)
+{
+	return !(fcntl(fd, F_GETFL) & O_NONBLOCK);
+}
+
+static bool would_wait(int fd, short events)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+
+	return may_wait(fd) && poll(&p, 1, 0) == 0;
+}
+
+/* Until the descriptor is ready; false when a signal came first. */
+static bool ready(int fd, short events, const char *call, const void *pc)
+{
+	enum wake how = WOKEN;
+
+	for (timers_are_due(); would_wait(fd, events); timers_are_due()) {
+		if (how == INTERRUPTED)
+			return errno = EINTR, false;
+		how = wait_here(call, place_of_file(fd), next_timer(), pc);
+	}
+	return true;
+}
+
+static ssize_t done(int fd, const char *call, ssize_t r, const void *pc)
+{
+	int before = errno;
+
+	note(CALLS, call, place_of_file(fd), pc)->value = (uint64_t)r;
+	wake_all_waits();
+	errno = before;
+	return r;
+}
+
+/* ---- in ---------------------------------------------------------------- */
+
+#define READS(call, fd, pc, expression)	do {				\
+	struct place place_ = place_of_file(fd);			\
+	ssize_t r_;							\
+									\
+	point(place_, pc);						\
+	if (!ready(fd, POLLIN, call, pc))				\
+		return -1;						\
+	r_ = (expression);						\
+	acquire_from(place_);						\
+	if (r_ == 0)							\
+		acquire_from_dead();					\
+	return done(fd, call, r_, pc);					\
+} while (0)
+
+ssize_t explored_read(int fd, void *buf, size_t n)
+{
+	if (!exploring())
+		return read(fd, buf, n);
+	READS("read", fd, HERE, read(fd, buf, n));
+}
+
+ssize_t explored_recv(int fd, void *buf, size_t n, int flags)
+{
+	if (!exploring() || (flags & MSG_DONTWAIT))
+		return recv(fd, buf, n, flags);
+	READS("recv", fd, HERE, recv(fd, buf, n, flags));
+}
+
+ssize_t explored_readv(int fd, const struct iovec *v, int n)
+{
+	if (!exploring())
+		return readv(fd, v, n);
+	READS("readv", fd, HERE, readv(fd, v, n));
+}
+
+ssize_t explored_recvmsg(int fd, struct msghdr *m, int flags)
+{
+	if (!exploring() || (flags & MSG_DONTWAIT))
+		return recvmsg(fd, m, flags);
+	READS("recvmsg", fd, HERE, recvmsg(fd, m, flags));
+}
+
+/* ---- out --------------------------------------------------------------- */
+
+/* Ready means that so much goes into a pipe without waiting. */
+static size_t piece(int fd, size_t n)
+{
+	struct stat s;
+
+	if (fstat(fd, &s) == 0 && S_ISFIFO(s.st_mode) && n > PIPE_BUF)
+		return PIPE_BUF;
+	return n;
+}
+
+static ssize_t write_all(int fd, const char *buf, size_t n, bool is_send,
+			 int flags, const char *call, const void *pc)
+{
+	struct place place = place_of_file(fd);
+	size_t sent = 0;
+	ssize_t r;
+
+	point(place, pc);
+	release_to(place);
+	do {
+		if (!ready(fd, POLLOUT, call, pc))
+			return sent > 0 ? (ssize_t)sent : -1;
+		r = is_send ? send(fd, buf + sent, n - sent,
+				   flags | MSG_DONTWAIT)
+			    : write(fd, buf + sent, piece(fd, n - sent));
+		if (r < 0 && errno == EAGAIN && is_send) {
+			wait_here(call, place, FOREVER, pc);
+			continue;
+		}
+		if (r < 0)
+			return sent > 0 ? (ssize_t)sent
+					: done(fd, call, r, pc);
+		sent += (size_t)r;
+		done(fd, call, r, pc);
+	} while (sent < n && may_wait(fd));
+	return (ssize_t)sent;
+}
+
+ssize_t explored_write(int fd, const void *buf, size_t n)
+{
+	struct stat s;
+
+	if (!exploring())
+		return write(fd, buf, n);
+	if (fstat(fd, &s) == 0 && S_ISSOCK(s.st_mode) && may_wait(fd))
+		return write_all(fd, buf, n, true, 0, "write", HERE);
+	return write_all(fd, buf, n, false, 0, "write", HERE);
+}
+
+ssize_t explored_send(int fd, const void *buf, size_t n, int flags)
+{
+	if (!exploring() || (flags & MSG_DONTWAIT))
+		return send(fd, buf, n, flags);
+	return write_all(fd, buf, n, true, flags, "send", HERE);
+}
+
+#define WRITES(call, fd, pc, expression) do {				\
+	struct place place_ = place_of_file(fd);			\
+									\
+	point(place_, pc);						\
+	release_to(place_);						\
+	if (!ready(fd, POLLOUT, call, pc))				\
+		return -1;						\
+	return done(fd, call, expression, pc);				\
+} while (0)
+
+ssize_t explored_writev(int fd, const struct iovec *v, int n)
+{
+	if (!exploring())
+		return writev(fd, v, n);
+	WRITES("writev", fd, HERE, writev(fd, v, n));
+}
+
+ssize_t explored_sendmsg(int fd, const struct msghdr *m, int flags)
+{
+	if (!exploring())
+		return sendmsg(fd, m, flags);
+	WRITES("sendmsg", fd, HERE, sendmsg(fd, m, flags));
+}
+
+/* ---- ends -------------------------------------------------------------- */
+
+int explored_socketpair(int domain, int type, int protocol, int fds[2])
+{
+	int r = socketpair(domain, type, protocol, fds);
+
+	if (exploring() && r == 0)
+		ends_joined(fds);
+	return r;
+}
+
+/* Closing an end is what the other end may wait for. */
+int explored_close(int fd)
+{
+	struct place place;
+	int r;
+
+	if (!exploring())
+		return close(fd);
+	place = place_of_file(fd);
+	point(place, HERE);
+	release_to(place);
+	timer_is_closed(fd);
+	r = close(fd);
+	note(CALLS, "close", place, HERE)->value = (uint64_t)r;
+	wake_all_waits();
+	return r;
+}

@@ -157,6 +157,21 @@ check_says() {
 		"waits in pthread_join\(\), [^ ]*$(line joiner)" 'circle: '
 }
 
+# begin COMMAND... - in the background, in a group of its own; sets root
+begin() {
+	setsid "$@" 3>&- & root=$!
+	echo $root >>"$BATS_TEST_TMPDIR/begun"
+}
+
+# Whatever a test left running, also when it failed.
+teardown() {
+	local group
+	[ -e "$BATS_TEST_TMPDIR/begun" ] || return 0
+	while read -r group; do
+		kill -KILL -- "-$group" 2>/dev/null || true
+	done <"$BATS_TEST_TMPDIR/begun"
+}
+
 # why_until TEXT PID - ask again until it has come as far; sets output
 why_until() {
 	local i
@@ -179,7 +194,7 @@ end_all() {
 	local variant root
 	for variant in plain fast; do
 		says busy '^overtime'
-		"$STUCK/$variant" busy 3>&- & root=$!
+		begin "$STUCK/$variant" busy
 		why_until "the child \(pid [0-9]+\) burns CPU time, and does not wait .*, [^ ]*$(line spinner) .*reason: the child does not wait, it burns CPU time" $root
 		end_all
 	done
@@ -226,7 +241,7 @@ end_all() {
 
 @test "why explains a running program, asked at its parent or at its child" {
 	local root child text
-	"$STUCK/plain" full_pipe 3>&- & root=$!
+	begin "$STUCK/plain" full_pipe
 	why_until 'reason: The pipe is full' $root
 	text=$output
 	child=$(sed -n 's/^the child (pid \([0-9]*\)).*/\1/p' <<<"$output")
@@ -237,8 +252,9 @@ end_all() {
 }
 
 @test "why says that somebody is stopped, and leaves no trace where it looked" {
-	local pid
-	sleep 600 3>&- & pid=$!
+	local root pid
+	begin sleep 600
+	pid=$root
 	why_until 'is not stuck: sleep waits with a time limit' $pid
 	kill -STOP $pid
 	why_until 'is stopped by a signal' $pid
@@ -263,13 +279,14 @@ end_all() {
 # A process that is not to be dumped is not to be looked into either.
 @test "why says where the system forbids to look" {
 	[ "$(id -u)" = 0 ] || skip 'only root can become somebody else'
-	local nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups) pid
+	local nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups) root pid
 	cp build/plain/why "$STUCK/why"
 	chmod 755 "$STUCK" "$BATS_RUN_TMPDIR" "$STUCK/why"
 	run "${nobody[@]}" "$STUCK/why" $$
 	assert_equal "$status" 2
 	assert_output --partial 'belongs to another user'
-	"${nobody[@]}" "$STUCK/plain" hidden 3>&- & pid=$!
+	begin "${nobody[@]}" "$STUCK/plain" hidden
+	pid=$root
 	why_until 'hidden .* waits in pause' $pid
 	run "${nobody[@]}" "$STUCK/why" $pid
 	end_all

@@ -55,7 +55,7 @@ struct event {
 };
 
 /* Why a task that waits goes on. */
-enum wake { WOKEN, TIMED_OUT, INTERRUPTED, FOR_NO_REASON };
+enum wake { WOKEN, TIMED_OUT, INTERRUPTED, FOR_NO_REASON, AFTER_DEATH };
 
 struct task {
 	_Atomic uint32_t turn;	/* futex: 1 = go on */

@@ -103,6 +103,7 @@ static long futex_wait(uint32_t *at, int op, uint32_t value,
 {
 	int64_t deadline = FOREVER;
 	struct place place = place_of(at);
+	enum wake how;
 
 	point(place, pc);
 	note(WAITS, "futex", place, pc);
@@ -115,7 +116,10 @@ static long futex_wait(uint32_t *at, int op, uint32_t value,
 					? CLOCK_REALTIME : CLOCK_MONOTONIC, t);
 	if (deadline <= arena->now)
 		return errno = ETIMEDOUT, -1;
-	switch (queue_here("futex", place, deadline, pc)) {
+	do	/* the kernel wakes for a word on the list of who has died */
+		how = queue_here("futex", place, deadline, pc);
+	while (how == AFTER_DEATH && !(*at & FUTEX_OWNER_DIED));
+	switch (how) {
 	case TIMED_OUT:
 		return errno = ETIMEDOUT, -1;
 	case INTERRUPTED:

@@ -4,8 +4,10 @@
  */
 #include "tasks.h"
 
+#include <linux/futex.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 int new_task(const char *name)
@@ -38,8 +40,29 @@ void begin_task(int task)
 	hand_over_to(NOBODY);
 }
 
+/*
+ * A process that has registered robust futexes and dies between freeing one
+ * and taking it off its list wakes a waiter: the kernel does it, see
+ * get_robust_list(2). All other waiters look into their word themselves.
+ */
+static void wake_for_pending(void)
+{
+	struct robust_list_head *head = NULL;
+	uint32_t *word;
+	size_t size;
+
+	if (syscall(SYS_get_robust_list, 0, &head, &size) != 0 ||
+	    head == NULL || head->list_op_pending == NULL)
+		return;
+	word = (uint32_t *)((char *)head->list_op_pending +
+			    head->futex_offset);
+	if (*word == 0)
+		wake(place_of(word), true, 1);
+}
+
 static void all_end(int process, bool killed)
 {
+	wake_for_pending();
 	for (int i = 0; i < arena->n_tasks; i++)
 		if (arena->tasks[i].process == process) {
 			arena->tasks[i].state = ENDED;

@@ -4,6 +4,8 @@
  */
 #include "tasks.h"
 
+#include <string.h>
+
 /* ---- who is next ------------------------------------------------------- */
 
 static bool can_go(const struct task *t)
@@ -109,7 +111,14 @@ void wake_after_death(void)
 	for (int i = 0; i < arena->n_tasks; i++) {
 		struct task *t = &arena->tasks[i];
 
-		if (t->state != WAITING || t->queued)
+		if (t->state != WAITING)
+			continue;
+		if (t->queued && !t->retry && t->call != NULL &&
+		    strcmp(t->call, "futex") == 0) {
+			t->retry = true;	/* it looks into its word */
+			t->wake = AFTER_DEATH;
+		}
+		if (t->queued)
 			continue;
 		s = lock_waited_for(t);
 		if (s != NULL && s->shared)
@@ -125,11 +134,13 @@ int wake(struct place place, bool shared, int n)
 
 	for (int k = 1; k <= arena->n_tasks && woken < n; k++) {
 		t = &arena->tasks[(me + k) % arena->n_tasks];
-		if (t->state != WAITING || t->retry ||
+		if (t->state != WAITING ||
+		    (t->retry && t->wake != AFTER_DEATH) ||
 		    !same_place(t->waits_for, place) ||
 		    (!shared && t->process != self()->process))
 			continue;
 		t->retry = t->woken = true;
+		t->wake = WOKEN;
 		woken++;
 	}
 	return woken;

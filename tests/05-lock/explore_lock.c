@@ -95,6 +95,56 @@ static void updates(void)
 		.expected = "12, after 1 was added twice and 10 once" });
 }
 
+static void add_and_look(void *arg)
+{
+	struct facts *f = arg;
+	long now;
+
+	value_update(f->value, add_ten, NULL, &now);
+	f->seen[f->entered++] = now;
+}
+
+static void add_and_look_twice(void *shared)
+{
+	struct facts *f = shared;
+
+	f->value = value_create(0);
+	f->ready = f->value != NULL;
+	if (!f->ready)
+		return;
+	explore_process("process A", add_and_look, f);
+	explore_process("process B", add_and_look, f);
+	explore_wait();
+	value_destroy(f->value);
+}
+
+static const char *each_sees_its_own(void *shared)
+{
+	struct facts *f = shared;
+
+	if (!f->ready)
+		return "value_create failed";
+	return f->seen[0] + f->seen[1] == 30 && f->seen[0] != f->seen[1]
+	       ? NULL : text("%ld and %ld", f->seen[0], f->seen[1]);
+}
+
+static const char *why_later(const struct finding *f)
+{
+	return f->how == FOUND_WRONG || f->how == FOUND_RACE ?
+	       "The number was looked up when others could change it again." :
+	       why_lost(f);
+}
+
+static void results(void)
+{
+	struct facts *f = shared(sizeof *f);
+
+	explore(&(struct exploration){
+		.scenario = add_and_look_twice, .judge = each_sees_its_own,
+		.shared = f, .size = sizeof *f, .why = why_later,
+		.expected = "two processes add 10: one is told 10, one 20" });
+}
+
 /* ---- the lock --------------------------------------------------------------------- */
 
 static void enter_once(void *arg)
@@ -275,6 +325,8 @@ static void deaths_updating(void)
 static const struct check checks[] = {
 	{ "interleavings", "two processes at once lose nothing, whatever the "
 	  "order", updates, value_update },
+	{ "interleavings", "each update is told its own result, whatever the "
+	  "order", results, value_update },
 	{ "interleavings", "two never hold the lock at once, whatever the "
 	  "order", exclusion, lock_acquire },
 	{ "interleavings", "a holder that dies keeps nobody out, wherever it "

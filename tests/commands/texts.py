@@ -152,6 +152,9 @@ def check_console(block, name, args, report):
     statuses *= 1 if len(statuses) == len(found) else len(found)
     path = ":".join([*map(os.path.abspath, args.bin), os.environ["PATH"]])
     env = os.environ | {"PATH": path, "LC_ALL": "C.UTF-8", "TERM": "dumb"}
+    # As a person types it: a make below make says where it is.
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+        env.pop(name, None)
     for (number, command, shown), wanted in zip(found, statuses):
         where, check = f"{name}:{number}", f"`{command}` prints what is shown"
         if "not run" in notes:

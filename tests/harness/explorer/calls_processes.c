@@ -119,7 +119,7 @@ static void at_exit(void)
 void watch_processes(void)
 {
 	atexit(at_exit);
-	at_quick_exit(at_exit);
+	(void)at_quick_exit(at_exit);
 	pthread_atfork(NULL, NULL, child_begins);
 }
 

@@ -860,8 +860,10 @@ static void streams(void *unused)
 		return;
 	explore_process("A", write_by_stream, NULL);
 	f = fdopen(s->ends[0], "r");
-	if (f != NULL)
-		*answer = fgetc(f);
+	if (f == NULL)
+		return;
+	*answer = fgetc(f);
+	fclose(f);
 	explore_wait();
 }
 

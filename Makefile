@@ -65,7 +65,7 @@ $(BUILD)/%.a:
 # The report of a hang reads the stacks with libdw.
 DOCTOR := $(patsubst %.c,build/plain/%.o,$(filter-out %/why.c,$(wildcard $(HARNESS)/doctor/*.c)))
 build/plain/supervise: $(addprefix build/plain/$(HARNESS)/,supervise.o \
-	tree.o leftovers.o guard.o) $(DOCTOR) build/plain/libcommon.a
+	tree.o leftovers.o guard.o own_shm.o) $(DOCTOR) build/plain/libcommon.a
 	@$(CC) $(LDFLAGS) $^ -o $@ -ldw $(LDLIBS)
 
 build/plain/why: build/plain/$(HARNESS)/doctor/why.o $(DOCTOR) \

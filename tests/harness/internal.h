@@ -79,6 +79,7 @@ struct process {
 /* Descendants of root, without root itself; returns how many (max at most). */
 int tree_list(pid_t root, struct process *list, int max);
 void tree_kill(pid_t root);
+void breathe(void);			/* a millisecond between two looks */
 char process_state(pid_t pid);		/* 'R', 'S', 'Z', ...; see proc(5) */
 /* An opaque sum that stays the same while no thread of them runs; 0 when one
  * of them is running, or will run by itself when a time is over. */
@@ -130,5 +131,9 @@ _Noreturn void fail_check(const char *verdict, const char *why,
 
 /* guard.c - no kill(-1) and the like, by any road */
 int guard_install(const pid_t *forbidden, int n);
+
+/* own_shm.c - a private /dev/shm, with these mount options, in a mount namespace
+ * and in these others (CLONE_NEWIPC, or 0); false where the system forbids */
+bool own_shm(int more_namespaces, const char *options);
 
 #endif

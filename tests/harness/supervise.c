@@ -27,7 +27,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -61,39 +60,10 @@ const char *text(const char *format, ...)
 	return s;
 }
 
-static bool write_file(const char *path, const char *s)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool ok = fd >= 0 && write(fd, s, strlen(s)) == (ssize_t)strlen(s);
-
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
-/* A mount namespace without being root: as root of a user namespace. */
-static bool unshare_all(void)
-{
-	uid_t uid = getuid();
-	gid_t gid = getgid();
-	int flags = CLONE_NEWNS | CLONE_NEWIPC;
-
-	if (unshare(flags) == 0)
-		return true;
-	if (unshare(flags | CLONE_NEWUSER) != 0)
-		return false;
-	write_file("/proc/self/setgroups", "deny");
-	return write_file("/proc/self/uid_map", text("%d %d 1", uid, uid)) &&
-	       write_file("/proc/self/gid_map", text("%d %d 1", gid, gid));
-}
-
 /* Best effort: without it, what others leave in /dev/shm is seen as well. */
 static void isolate(void)
 {
-	if (unshare_all() &&
-	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0)
-		(void)mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV,
-			    "size=256m");
+	(void)own_shm(CLONE_NEWIPC, "size=256m");
 }
 
 static int output_to(const char *path)

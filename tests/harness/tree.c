@@ -246,7 +246,7 @@ bool is_stopped(pid_t pid)
 	return each_thread(pid, thread_is_stopped, NULL);
 }
 
-static void breathe(void)
+void breathe(void)
 {
 	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 }

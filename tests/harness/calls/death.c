@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/time.h>
-#include <time.h>
 #include <unistd.h>
 
 /* ---- holders ------------------------------------------------------------ */
@@ -37,11 +36,6 @@ void holder_let_go(struct holder *h)
 }
 
 /* ---- stopped for a while ------------------------------------------------ */
-
-static void breathe(void)
-{
-	nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
-}
 
 static bool becomes(pid_t pid, bool stopped)
 {

@@ -33,7 +33,8 @@ STUDENT_WARNINGS := $(WARNINGS) -Wno-unused-parameter -Wno-unused-function \
 	-Wno-unused-variable -Wno-unused-but-set-variable
 OUR_WARNINGS := $(WARNINGS) -Wshadow -Wstrict-prototypes \
 	-Wmissing-prototypes -Wvla -Wwrite-strings -Wpointer-arith
-LDFLAGS := -no-pie -pthread $(OPTIMIZE_$(VARIANT))
+# Resolved at the start: each forked child would look the names up anew.
+LDFLAGS := -no-pie -pthread -Wl,-z,now $(OPTIMIZE_$(VARIANT))
 LDLIBS := -lgmp -lm
 TEST_LIBS := -lcmocka -ldw $(LDLIBS)
 OUR_HEADERS := $(addprefix -iquote ,common tests/harness tests/harness/calls \
@@ -104,8 +105,8 @@ $(BUILD)/explored.map: $(EXPLORER)/unknown $(wildcard $(EXPLORER)/*.c)
 
 stems = $(patsubst solutions/$(1)/%.c,%,$(wildcard solutions/$(1)/*.c))
 programs = $(patsubst labs/$(1)/demo/%.c,%,$(wildcard labs/$(1)/demo/*.c))
-tests = $(patsubst tests/$(1)/%.c,%,$(wildcard tests/$(1)/test_*.c))
-explorations = $(patsubst tests/$(1)/%.c,%,$(wildcard tests/$(1)/explore_*.c))
+tests = $(sort $(patsubst tests/$(1)/%.c,%,$(wildcard tests/$(1)/test_*.c)))
+explorations = $(sort $(patsubst tests/$(1)/%.c,%,$(wildcard tests/$(1)/explore_*.c)))
 # pool-unlocked.c replaces pool.c
 stem_of = $(firstword $(subst -, ,$(basename $(notdir $(1)))))
 # the file for stem $(2) of lab $(1) among the files $(3), or the solution's
@@ -125,28 +126,27 @@ $(BUILD)/$(1)/$(2)/$(p): $(BUILD)/labs/$(1)/demo/$(p).o \
 		$(BUILD)/libcommon.a
 	@$(CC) $(LDFLAGS) $$^ -o $$@ $(LDLIBS)
 )
-$(foreach t,$(call tests,$(1)),
-$(BUILD)/$(1)/$(2)/$(t): $(BUILD)/tests/$(1)/$(t).o \
+$(BUILD)/$(1)/$(2)/checks: \
+		$(foreach t,$(call tests,$(1)),$(BUILD)/tests/$(1)/$(t).o) \
 		$(foreach s,$(call stems,$(1)),$(BUILD)/$(1)/$(2)/$(s).called.o) \
 		$(BUILD)/libharness.a $(BUILD)/libcommon.a
 	@$(CC) $(LDFLAGS) $$^ -o $$@ $(TEST_LIBS)
-)
 $(foreach s,$(call stems,$(1)),
 $(BUILD)/$(1)/$(2)/$(s).hooked.o: $(call source_of,$(1),$(s),$(3)) $(if $(filter file,$(2)),FORCE)
 	@mkdir -p $$(@D)
 	@$(CC) $(COMMON_FLAGS) -fsanitize=thread $$(call gnu,$$<) $(STUDENT_WARNINGS) \
 		-iquote labs/$(1) -iquote common -c $$< -o $$@
 )
-$(foreach t,$(call explorations,$(1)),
-$(BUILD)/$(1)/$(2)/$(t): $(BUILD)/tests/$(1)/$(t).explored.o \
+$(BUILD)/$(1)/$(2)/explorations: \
+		$(foreach t,$(call explorations,$(1)),$(BUILD)/tests/$(1)/$(t).explored.o) \
 		$(foreach s,$(call stems,$(1)),$(BUILD)/$(1)/$(2)/$(s).explored.o) \
 		$(BUILD)/libharness.a $(BUILD)/libcommon.a
 	@$(CC) $(LDFLAGS) $$^ -o $$@ $(TEST_LIBS)
-)
-.PHONY: $(1)/$(2)/programs $(1)/$(2)/tests $(1)/$(2)/explorations
-$(1)/$(2)/explorations: $(foreach t,$(call explorations,$(1)),$(BUILD)/$(1)/$(2)/$(t))
+
+.PHONY: $(1)/$(2)/programs $(1)/$(2)/checks $(1)/$(2)/explorations
 $(1)/$(2)/programs: $(foreach p,$(call programs,$(1)),$(BUILD)/$(1)/$(2)/$(p))
-$(1)/$(2)/tests: $(foreach t,$(call tests,$(1)),$(BUILD)/$(1)/$(2)/$(t))
+$(1)/$(2)/checks: $(BUILD)/$(1)/$(2)/checks
+$(1)/$(2)/explorations: $(if $(call explorations,$(1)),$(BUILD)/$(1)/$(2)/explorations)
 endef
 
 # Only what begins with the file's own name, or stands in the lab's headers,
@@ -172,12 +172,15 @@ $(BUILD)/tests/%.hooked.o: tests/%.c
 # FILE= names another file each time, and an older one is not up to date.
 .PHONY: FORCE
 
-cases = $(patsubst tests/$(1)/$(2)/%.c,$(2)-%,$(wildcard tests/$(1)/$(2)/*.c))
+# Of the many files in wrong/ and right/ only those are known that are asked
+# for: wrong-NAME of tests/LAB/wrong/NAME.c
+asked := $(sort $(patsubst %/,%,$(dir $(filter %/programs %/checks %/explorations,$(MAKECMDGOALS)))))
+case_file = $(patsubst wrong-%,tests/$(1)/wrong/%.c,$(patsubst right-%,tests/$(1)/right/%.c,$(2)))
 $(foreach l,$(LABS), \
 $(eval $(call implementation,$(l),solution,)) \
 $(eval $(call implementation,$(l),student,$(wildcard labs/$(l)/*.c))) \
-$(foreach k,wrong right,$(foreach c,$(call cases,$(l),$(k)), \
-$(eval $(call implementation,$(l),$(c),$(patsubst $(k)-%,tests/$(l)/$(k)/%.c,$(c)))))))
+$(foreach c,$(filter wrong-% right-%,$(patsubst $(l)/%,%,$(filter $(l)/%,$(asked)))), \
+$(eval $(call implementation,$(l),$(c),$(call case_file,$(l),$(c))))))
 # FILE= has its stem in its name where a lab has several, and any name else.
 ifneq ($(and $(FILE),$(THE_LAB)),)
 ifeq ($(wildcard $(FILE)),)
@@ -194,7 +197,8 @@ endif
 include tests/bench/bench.mk
 
 # Not those of FILE=, which is built anew each time and may be gone by then.
--include $(shell find $(BUILD) -name '*.d' -not -path '*/file/*' 2>/dev/null)
+-include $(wildcard $(addprefix $(BUILD)/,common/*.d tests/*/*.d tests/*/*/*.d \
+	labs/*/demo/*.d $(addsuffix /*.d,$(filter-out %/file,$(asked)))))
 
 # ---- commands --------------------------------------------------------------------
 

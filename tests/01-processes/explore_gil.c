@@ -252,8 +252,4 @@ static const struct check checks[] = {
 	  "dies", processes, gil_run_processes },
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "01-processes", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("01-processes", checks);

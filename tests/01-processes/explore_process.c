@@ -362,8 +362,4 @@ static const struct check checks[] = {
 	  signalled, process_join },
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "01-processes", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("01-processes", checks);

@@ -117,6 +117,7 @@ expect_usage_error() {
 }
 
 @test "what is not understood is a usage error" {
+	with_the_solution_only
 	local a
 	for a in '--workers 0' '--workers -1' '--workers abc' '--workers 1x' \
 		'--workers 99999999999999999999' '--workers' '--fail 4' \
@@ -137,6 +138,7 @@ expect_usage_error() {
 }
 
 @test "help is no error" {
+	with_the_solution_only
 	local program
 	for program in workers watchdog gil; do
 		supervise "$program" --help

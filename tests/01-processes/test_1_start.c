@@ -523,8 +523,4 @@ static const struct check checks[] = {
 		 cpu_count_is_the_machines, process_cpu_count),
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "01-processes", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("01-processes", checks);

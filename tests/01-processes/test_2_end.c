@@ -272,8 +272,4 @@ static const struct check checks[] = {
 		 misuse_is_an_error, process_start),
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "01-processes", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("01-processes", checks);

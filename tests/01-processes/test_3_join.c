@@ -554,8 +554,4 @@ static const struct check checks[] = {
 	  nothing_is_left_after_time_outs, (const void *)process_join },
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "01-processes", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("01-processes", checks);

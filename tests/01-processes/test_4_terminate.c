@@ -238,8 +238,4 @@ static const struct check checks[] = {
 	  start_fails, (const void *)process_start },
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "01-processes", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("01-processes", checks);

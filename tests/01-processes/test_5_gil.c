@@ -673,8 +673,4 @@ static const struct check checks[] = {
 	      a_thread_cannot_be_made, gil_run_threads),
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "01-processes", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("01-processes", checks);

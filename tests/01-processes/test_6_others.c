@@ -261,8 +261,4 @@ static const struct check checks[] = {
 		 signals_give_no_more_time, process_join),
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "01-processes", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("01-processes", checks);

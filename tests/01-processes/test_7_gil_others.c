@@ -232,8 +232,4 @@ static const struct check checks[] = {
 	      memory_is_given_back, gil_run_threads),
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "01-processes", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("01-processes", checks);

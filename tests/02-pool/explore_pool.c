@@ -371,8 +371,4 @@ static const struct check checks[] = {
 	  deaths, pool_map },
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "02-pool", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("02-pool", checks);

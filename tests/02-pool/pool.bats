@@ -95,6 +95,7 @@ expect_usage_error() {
 }
 
 @test "usage errors" {
+	with_the_solution_only
 	expect_usage_error squares x
 	expect_usage_error squares 1 2.5
 	expect_usage_error factorials 7

@@ -1145,8 +1145,4 @@ static const struct check checks[] = {
 		 pool_map),
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "02-pool", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("02-pool", checks);

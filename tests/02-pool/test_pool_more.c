@@ -197,8 +197,4 @@ static const struct check checks[] = {
 	  (const void *)pool_close },
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "02-pool", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("02-pool", checks);

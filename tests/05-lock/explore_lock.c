@@ -335,8 +335,4 @@ static const struct check checks[] = {
 	  "wherever it dies", deaths_updating, value_update },
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "05-lock", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("05-lock", checks);

@@ -14,23 +14,11 @@ usage='What is not understood must not be guessed: a message on stderr, nothing 
 silent='The functions of a lab do their work in silence; to tell is the program'"'"'s part.'
 clean='A program is over when everything that it started is over.'
 
-# children_of PID - its children, in $children, the youngest last
-children_of() {
-	local stat line parent
-	children=()
-	for stat in /proc/[0-9]*/stat; do
-		read -r line 2>/dev/null <"$stat" || continue
-		read -r _ parent _ <<<"${line##*) }"
-		[ "$parent" != "$1" ] || children+=("${line%% *}")
-	done
-	mapfile -t children <<<"$(printf '%s\n' "${children[@]}" | sort -n)"
-}
-
-# until_all_count PID - wait until four of them are there
+# until_all_count PID - wait until four of them are there, in $children
 until_all_count() {
 	children=()
 	while [ ${#children[@]} -lt 4 ] && kill -0 "$1"; do
-		children_of "$1"
+		read -ra children <"/proc/$1/task/$1/children" || true
 	done
 }
 
@@ -39,12 +27,12 @@ until_all_count() {
 until_gone() {
 	local pid
 	for pid; do
-		while [ -e "/proc/${pid:-none}" ]; do :; done
+		while [ -e "/proc/${pid:-none}" ]; do sleep 0.002; done
 	done
 }
 
 # script TEXT - a piece of bash, which may use these, under the supervisor
-export -f children_of until_all_count until_gone
+export -f until_all_count until_gone
 script() { supervise bash -c "$1"; }
 
 expect_total() {	# TOTAL WHY
@@ -62,10 +50,17 @@ expect_usage_error() {
 	expect_clean "$clean"
 }
 
-@test "four processes count to 400000" {
-	supervise --limit 300 counter
-	[ "$output" != 'Final counter value: 0' ] || expect_total 400000 "$own"
-	[[ $output != *$'\n'* ]] || expect_total 400000 "$early"
+@test "four processes count together" {
+	# The lesson's 400,000 take some designs that are right a minute.
+	local each=20000
+	[ "$IMPLEMENTATION" != solution ] || each=100000
+	supervise --limit 300 counter --increments $each
+	[ "$output" != 'Final counter value: 0' ] ||
+		expect_total $((4 * each)) "$own"
+	[[ $output != *$'\n'* ]] || expect_total $((4 * each)) "$early"
+	expect_total $((4 * each)) "$final"
+	[ "$IMPLEMENTATION" = solution ] || return 0
+	supervise counter
 	expect_total 400000 "$final"
 }
 
@@ -79,7 +74,7 @@ expect_usage_error() {
 
 @test "any number of processes, any number of increments" {
 	local n
-	for n in '1 1' '1 70000' '2 3' '3 7' '5 4000' '40 100'; do
+	for n in '1 70000' '3 7' '40 100'; do
 		supervise counter --processes "${n% *}" --increments "${n#* }"
 		expect_total $((${n% *} * ${n#* })) "$argument"
 	done
@@ -88,6 +83,7 @@ expect_usage_error() {
 }
 
 @test "without the lock increments are lost, in every run" {
+	with_the_solution_only
 	local n why='None of the numbers that are written after a meeting builds upon another.'
 	for n in 1 2 3 4 5; do
 		supervise counter --unsafe
@@ -141,8 +137,9 @@ expect_usage_error() {
 }
 
 @test "when a process is killed there is no total, and nobody is left" {
-	local unsafe
-	for unsafe in --unsafe ''; do
+	local unsafe ways=('')
+	[ "$IMPLEMENTATION" != solution ] || ways+=(--unsafe)
+	for unsafe in "${ways[@]}"; do
 		# shellcheck disable=SC2016
 		script 'counter --increments 1000000000 '$unsafe' & parent=$!
 			until_all_count $parent
@@ -205,6 +202,7 @@ expect_usage_error() {
 }
 
 @test "what is not understood is a usage error" {
+	with_the_solution_only
 	local a
 	for a in '--processes 0' '--processes -1' '--processes abc' \
 		'--processes 1x' '--processes 2.5' '--processes 5000' \

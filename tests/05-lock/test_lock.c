@@ -1241,8 +1241,4 @@ static const struct check checks[] = {
 	FUNCTION("the counter counts", check_count, counter_worker),
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "05-lock", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("05-lock", checks);

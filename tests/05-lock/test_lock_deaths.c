@@ -375,8 +375,4 @@ static const struct check checks[] = {
 		 check_family, lock_create),
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "05-lock", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("05-lock", checks);

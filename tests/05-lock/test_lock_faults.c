@@ -421,8 +421,4 @@ static const struct check checks[] = {
 	  check_interrupted_calls, (const void *)lock_acquire },
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "05-lock", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("05-lock", checks);

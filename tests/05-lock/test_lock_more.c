@@ -242,8 +242,4 @@ static const struct check checks[] = {
 		 check_child_of_dead, lock_acquire),
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "05-lock", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("05-lock", checks);

@@ -25,12 +25,14 @@
 
 #include "fl.h"
 
-enum { CHECKS_MAX = 128, TEXTS_MAX = 256, SHARED_MAX = 16 };
+enum { CHECKS_MAX = 256, TEXTS_MAX = 256, SHARED_MAX = 16 };
 
 static struct {
 	const char *lab, *implementation, *kinds;
 	int results;
 	bool keep_going, not_run, failed;
+	const struct check *checks[CHECKS_MAX];
+	size_t n_checks;
 	const struct check *check;
 	double started;
 	char *texts[TEXTS_MAX];
@@ -195,8 +197,16 @@ static void make_board(void)
 	board->test = getpid();
 }
 
-int harness_main(int argc, char **argv, const char *lab,
-		 const struct check *checks, size_t n)
+void harness_add(const char *lab, const struct check *checks, size_t n)
+{
+	the.lab = lab;
+	if (the.n_checks + n > CHECKS_MAX)
+		fl_die("there are more than %d checks", CHECKS_MAX);
+	for (size_t i = 0; i < n; i++)
+		the.checks[the.n_checks++] = &checks[i];
+}
+
+int main(int argc, char **argv)
 {
 	const char *results = "/dev/null";
 	const struct fl_option options[] = {
@@ -215,26 +225,25 @@ int harness_main(int argc, char **argv, const char *lab,
 	struct CMUnitTest tests[CHECKS_MAX] = {{0}};
 	size_t wanted = 0;
 
-	the.lab = lab;
 	the.implementation = "?";
 	fl_options(argc, argv, options, NULL);
 	the.results = open(results, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC,
 			   0666);
 	if (the.results < 0)
 		fl_die("%s", results);
-	for (size_t i = 0; i < n && wanted < CHECKS_MAX; i++)
-		if (is_wanted(&checks[i]))
+	for (size_t i = 0; i < the.n_checks; i++)
+		if (is_wanted(the.checks[i]))
 			tests[wanted++] = (struct CMUnitTest){
-				.name = checks[i].name,
+				.name = the.checks[i]->name,
 				.test_func = run_check,
 				.teardown_func = tear_down,
-				.initial_state = (void *)&checks[i],
+				.initial_state = (void *)the.checks[i],
 			};
 	make_board();
 	block_sigchld();
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	cmocka_set_message_output(CM_OUTPUT_TAP);
-	_cmocka_run_group_tests(lab, tests, wanted, NULL, NULL);
+	_cmocka_run_group_tests(the.lab, tests, wanted, NULL, NULL);
 	/* a program that ends early has not written this row */
 	the.check = &(struct check){ .kind = "end", .name = "end" };
 	put_row("end", "", "", "", "");

@@ -19,15 +19,16 @@ setup() {
 }
 
 teardown() {
-	if [ -n "${BATS_TEST_COMPLETED:-}" ] && [ "$verdict" = fail ]; then
-		verdict=pass expected='' got='' why='' where=''
-	elif [ -n "${BATS_TEST_SKIPPED:-}" ] && [ "$verdict" = fail ]; then
+	if [ -n "${BATS_TEST_SKIPPED:-}" ] && [ "$verdict" = fail ]; then
 		verdict=skip why=$BATS_TEST_SKIPPED
+	elif [ -n "${BATS_TEST_COMPLETED:-}" ] && [ "$verdict" = fail ]; then
+		verdict=pass expected='' got='' why='' where=''
 	elif [ "$verdict" = fail ]; then
 		: "${why:=The check itself ended with an error.}"
 		[ -n "${KEEP_GOING:-}" ] || : >"$RESULTS.stop"
 	fi
-	row "$verdict" "$expected" "$got" "$why" "$where"
+	[ "$verdict" = elsewhere ] ||
+		row "$verdict" "$expected" "$got" "$why" "$where"
 }
 
 row() {
@@ -77,9 +78,11 @@ $hang" ;;
 	esac
 }
 
-# For what does not depend on the student's file.
+# For what does not depend on the student's file: no row for others.
 with_the_solution_only() {
-	[ "$IMPLEMENTATION" = solution ] || skip 'judged with the solution'
+	[ "$IMPLEMENTATION" != solution ] || return 0
+	verdict=elsewhere
+	skip 'judged with the solution'
 }
 
 # fails WHY EXPECTED GOT

@@ -44,9 +44,18 @@ struct check {
 	const void *function;
 };
 
-/* The main of a test program. lab: "02-pool". Returns the exit status. */
-int harness_main(int argc, char **argv, const char *lab,
-		 const struct check *checks, size_t n);
+/*
+ * CHECKS("02-pool", checks) at the end of a file adds its array of checks to
+ * the test program that all the files of a lab are linked to, in the order of
+ * their names.
+ */
+#define CHECKS(lab, checks) \
+	__attribute__((constructor)) static void add_checks(void) \
+	{ \
+		harness_add(lab, checks, sizeof checks / sizeof *checks); \
+	} \
+	_Static_assert(sizeof checks != 0, "a file without a check")
+void harness_add(const char *lab, const struct check *checks, size_t n);
 
 /*
  * expect - end the check as failed unless ok
@@ -170,7 +179,10 @@ void peak_leave(struct peak *p);
 /* Runs and is not a zombie. */
 bool is_running(pid_t pid);
 
-/* Wait until pid sleeps in a system call; false if it ends or never does. */
+/*
+ * Wait until pid sleeps in a system call; false if it ends, or uses half a
+ * second of processor time and still does not.
+ */
 bool wait_until_asleep(pid_t pid);
 
 /* Wait until pid has ended (a zombie counts); false if it never does. */

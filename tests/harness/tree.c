@@ -59,47 +59,6 @@ static int all_processes(struct process *list, int max)
 	return n;
 }
 
-int tree_list(pid_t root, struct process *list, int max)
-{
-	enum { ALL = 16384 };
-	static struct process all[ALL];
-	static bool below[ALL];
-	int n = all_processes(all, ALL), found = 0;
-	bool more = true;
-
-	memset(below, 0, sizeof below);
-	while (more) {
-		more = false;
-		for (int i = 0; i < n && found < max; i++) {
-			bool in = all[i].parent == root;
-
-			for (int j = 0; j < found && !in; j++)
-				in = list[j].pid == all[i].parent;
-			if (in && !below[i] && all[i].pid != root) {
-				below[i] = more = true;
-				list[found++] = all[i];
-			}
-		}
-	}
-	return found;
-}
-
-void tree_kill(pid_t root)
-{
-	static struct process list[PROCESSES_MAX * 4];
-	int n;
-
-	board->no_more_forks = 1;
-	do {
-		n = tree_list(root, list, PROCESSES_MAX * 4);
-		for (int i = 0; i < n; i++)
-			kill(list[i].pid, SIGKILL);
-		while (waitpid(-1, NULL, WNOHANG) > 0)
-			;
-	} while (n > 0);
-	board->no_more_forks = 0;
-}
-
 /* System calls that end by themselves: the argument that holds the time. */
 static const struct {
 	long number;
@@ -184,6 +143,86 @@ static bool each_thread(pid_t pid, bool (*visit)(const char *task, void *arg),
 	return on;
 }
 
+/* Everybody, and then who descends from whom: where /proc/.../children, which
+ * not every kernel has, is missing. */
+static int list_all(pid_t root, struct process *list, int max)
+{
+	enum { ALL = 16384 };
+	static struct process all[ALL];
+	static bool below[ALL];
+	int n = all_processes(all, ALL), found = 0;
+	bool more = true;
+
+	memset(below, 0, sizeof below);
+	while (more) {
+		more = false;
+		for (int i = 0; i < n && found < max; i++) {
+			bool in = all[i].parent == root;
+
+			for (int j = 0; j < found && !in; j++)
+				in = list[j].pid == all[i].parent;
+			if (in && !below[i] && all[i].pid != root) {
+				below[i] = more = true;
+				list[found++] = all[i];
+			}
+		}
+	}
+	return found;
+}
+
+struct children {
+	struct process *list;
+	int n, max;
+};
+
+/* The children that one thread has started. */
+static bool add_children(const char *task, void *arg)
+{
+	struct children *c = arg;
+	char path[340], numbers[8192], *at = numbers, *end;
+	struct process p = {0};
+
+	snprintf(path, sizeof path, "%s/children", task);
+	if (slurp(path, numbers, sizeof numbers) < 0)
+		return true;			/* just gone */
+	for (;; at = end) {
+		p.pid = strtol(at, &end, 10);
+		if (end == at || c->n == c->max)
+			return end == at;
+		snprintf(path, sizeof path, "/proc/%d/stat", p.pid);
+		if (read_stat(path, &p))
+			c->list[c->n++] = p;
+	}
+}
+
+int tree_list(pid_t root, struct process *list, int max)
+{
+	struct children c = { .list = list, .max = max };
+
+	if (access("/proc/thread-self/children", R_OK) != 0)
+		return list_all(root, list, max);
+	each_thread(root, add_children, &c);
+	for (int i = 0; i < c.n; i++)
+		each_thread(list[i].pid, add_children, &c);
+	return c.n;
+}
+
+void tree_kill(pid_t root)
+{
+	static struct process list[PROCESSES_MAX * 4];
+	int n;
+
+	board->no_more_forks = 1;
+	do {
+		n = tree_list(root, list, PROCESSES_MAX * 4);
+		for (int i = 0; i < n; i++)
+			kill(list[i].pid, SIGKILL);
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+	} while (n > 0);
+	board->no_more_forks = 0;
+}
+
 static bool add_if_asleep(const char *task, void *sum)
 {
 	char path[340];
@@ -251,14 +290,42 @@ void breathe(void)
 	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 }
 
+static bool add_effort(const char *task, void *arg)
+{
+	struct effort *sum = arg;
+	int64_t cpu = 0, queued = 0, slices = 0;
+	char path[340], status[4096], *line;
+
+	if (read_schedstat(task, &cpu, &queued, &slices)) {
+		sum->cpu_ns += cpu;
+		sum->runnable_ns += cpu + queued;
+	}
+	snprintf(path, sizeof path, "%s/status", task);
+	if (slurp(path, status, sizeof status) > 0 &&
+	    (line = strstr(status, "\nvoluntary_ctxt_switches:")) != NULL)
+		sum->switches += atoll(strchr(line, ':') + 1);
+	return true;
+}
+
+static int64_t cpu_of(pid_t pid)
+{
+	struct effort sum = {0};
+
+	each_thread(pid, add_effort, &sum);
+	return sum.cpu_ns;
+}
+
 bool wait_until_asleep(pid_t pid)
 {
+	/* Who has used so much instead of sleeping never will. */
+	int64_t enough = cpu_of(pid) + 500 * 1000000LL;
 	int asleep = 0;
 	char state;
 
 	while (asleep < 3 && !board->hopeless) {
 		state = process_state(pid);
-		if (state == 'X' || state == 'Z')
+		if (state == 'X' || state == 'Z' ||
+		    (state == 'R' && cpu_of(pid) > enough))
 			return false;
 		asleep = state == 'S' ? asleep + 1 : 0;
 		breathe();
@@ -280,23 +347,6 @@ bool wait_until_ended(pid_t pid)
 		before = now;
 		breathe();
 	}
-	return true;
-}
-
-static bool add_effort(const char *task, void *arg)
-{
-	struct effort *sum = arg;
-	int64_t cpu = 0, queued = 0, slices = 0;
-	char path[340], status[4096], *line;
-
-	if (read_schedstat(task, &cpu, &queued, &slices)) {
-		sum->cpu_ns += cpu;
-		sum->runnable_ns += cpu + queued;
-	}
-	snprintf(path, sizeof path, "%s/status", task);
-	if (slurp(path, status, sizeof status) > 0 &&
-	    (line = strstr(status, "\nvoluntary_ctxt_switches:")) != NULL)
-		sum->switches += atoll(strchr(line, ':') + 1);
 	return true;
 }
 

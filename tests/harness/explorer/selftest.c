@@ -1013,13 +1013,9 @@ static void try_all(void)
 	}
 }
 
-int main(int argc, char **argv)
-{
-	static const struct check checks[] = {
-		{ "interleavings", "each program of the table is judged as it "
-		  "must be, after the same number of schedules", try_all,
-		  NULL },
-	};
+static const struct check checks[] = {
+	{ "interleavings", "each program of the table is judged as it must be, "
+	  "after the same number of schedules", try_all, NULL },
+};
 
-	return harness_main(argc, argv, "harness", checks, 1);
-}
+CHECKS("harness", checks);

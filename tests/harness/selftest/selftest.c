@@ -234,8 +234,4 @@ static const struct check checks[] = {
 	{ "pass", "the effort of the scenario is seen", effort_is_seen, NULL },
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "selftest", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("selftest", checks);

@@ -678,8 +678,4 @@ static const struct check checks[] = {
 	CHECK("fail", "stuck at System V objects", stick_to_system_v),
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "selftest", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("selftest", checks);

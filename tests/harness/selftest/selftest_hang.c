@@ -30,8 +30,4 @@ static const struct check checks[] = {
 	{ "fail", "full pipe", full_pipe, NULL },
 };
 
-int main(int argc, char **argv)
-{
-	return harness_main(argc, argv, "selftest", checks,
-			    sizeof checks / sizeof *checks);
-}
+CHECKS("selftest", checks);

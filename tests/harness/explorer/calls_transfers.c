@@ -8,7 +8,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <mqueue.h>
 #include <poll.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -28,17 +31,29 @@ static bool would_wait(int fd, short events)
 	return may_wait(fd) && poll(&p, 1, 0) == 0;
 }
 
-/* Until the descriptor is ready; false when a signal came first. */
-static bool ready(int fd, short events, const char *call, const void *pc)
+/* Until the descriptor is ready; false when a signal came first, or the time
+ * ran out. */
+static bool ready_until(int fd, short events, int64_t deadline,
+			const char *call, const void *pc)
 {
 	enum wake how = WOKEN;
+	int64_t timer;
 
 	for (timers_are_due(); would_wait(fd, events); timers_are_due()) {
 		if (how == INTERRUPTED)
 			return errno = EINTR, false;
-		how = wait_here(call, place_of_file(fd), next_timer(), pc);
+		if (deadline <= arena->now)
+			return errno = ETIMEDOUT, false;
+		timer = next_timer();
+		how = wait_here(call, place_of_file(fd),
+				timer < deadline ? timer : deadline, pc);
 	}
 	return true;
+}
+
+static bool ready(int fd, short events, const char *call, const void *pc)
+{
+	return ready_until(fd, events, FOREVER, call, pc);
 }
 
 static ssize_t done(int fd, const char *call, ssize_t r, const void *pc)
@@ -53,12 +68,12 @@ static ssize_t done(int fd, const char *call, ssize_t r, const void *pc)
 
 /* ---- in ---------------------------------------------------------------- */
 
-#define READS(call, fd, pc, expression)	do {				\
+#define READS_UNTIL(deadline, call, fd, pc, expression)	do {		\
 	struct place place_ = place_of_file(fd);			\
 	ssize_t r_;							\
 									\
 	point(place_, pc);						\
-	if (!ready(fd, POLLIN, call, pc))				\
+	if (!ready_until(fd, POLLIN, deadline, call, pc))		\
 		return -1;						\
 	r_ = (expression);						\
 	acquire_from(place_);						\
@@ -66,6 +81,9 @@ static ssize_t done(int fd, const char *call, ssize_t r, const void *pc)
 		acquire_from_dead();					\
 	return done(fd, call, r_, pc);					\
 } while (0)
+
+#define READS(call, fd, pc, expression) \
+	READS_UNTIL(FOREVER, call, fd, pc, expression)
 
 ssize_t explored_read(int fd, void *buf, size_t n)
 {
@@ -81,6 +99,14 @@ ssize_t explored_recv(int fd, void *buf, size_t n, int flags)
 	READS("recv", fd, HERE, recv(fd, buf, n, flags));
 }
 
+ssize_t explored_recvfrom(int fd, void *buf, size_t n, int flags,
+			  struct sockaddr *from, socklen_t *size)
+{
+	if (!exploring() || (flags & MSG_DONTWAIT))
+		return recvfrom(fd, buf, n, flags, from, size);
+	READS("recvfrom", fd, HERE, recvfrom(fd, buf, n, flags, from, size));
+}
+
 ssize_t explored_readv(int fd, const struct iovec *v, int n)
 {
 	if (!exploring())
@@ -93,6 +119,37 @@ ssize_t explored_recvmsg(int fd, struct msghdr *m, int flags)
 	if (!exploring() || (flags & MSG_DONTWAIT))
 		return recvmsg(fd, m, flags);
 	READS("recvmsg", fd, HERE, recvmsg(fd, m, flags));
+}
+
+int explored_accept4(int fd, struct sockaddr *from, socklen_t *size, int flags)
+{
+	if (!exploring())
+		return accept4(fd, from, size, flags);
+	READS("accept", fd, HERE, accept4(fd, from, size, flags));
+}
+
+int explored_accept(int fd, struct sockaddr *from, socklen_t *size)
+{
+	if (!exploring())
+		return accept(fd, from, size);
+	READS("accept", fd, HERE, accept(fd, from, size));
+}
+
+ssize_t explored_mq_receive(mqd_t q, char *buf, size_t n, unsigned *priority)
+{
+	if (!exploring())
+		return mq_receive(q, buf, n, priority);
+	READS("mq_receive", q, HERE, mq_receive(q, buf, n, priority));
+}
+
+ssize_t explored_mq_timedreceive(mqd_t q, char *buf, size_t n,
+				 unsigned *priority,
+				 const struct timespec *until)
+{
+	if (!exploring())
+		return mq_timedreceive(q, buf, n, priority, until);
+	READS_UNTIL(deadline_at(CLOCK_REALTIME, until), "mq_timedreceive", q,
+		    HERE, mq_receive(q, buf, n, priority));
 }
 
 /* ---- out --------------------------------------------------------------- */
@@ -153,28 +210,90 @@ ssize_t explored_send(int fd, const void *buf, size_t n, int flags)
 	return write_all(fd, buf, n, true, flags, "send", HERE);
 }
 
-#define WRITES(call, fd, pc, expression) do {				\
+ssize_t explored_sendto(int fd, const void *buf, size_t n, int flags,
+			const struct sockaddr *to, socklen_t size)
+{
+	if (!exploring() || (flags & MSG_DONTWAIT) || to != NULL)
+		return sendto(fd, buf, n, flags, to, size);
+	return write_all(fd, buf, n, true, flags, "sendto", HERE);
+}
+
+/* In one piece: what would wait in the middle must not be begun. */
+static ssize_t write_joined(int fd, const struct iovec *v, size_t n,
+			    bool is_send, int flags, const char *call,
+			    const void *pc)
+{
+	size_t size = 0, at = 0;
+	ssize_t r;
+	char *all;
+
+	for (size_t i = 0; i < n; i++)
+		size += v[i].iov_len;
+	all = malloc(size + 1);
+	if (all == NULL)
+		return -1;
+	for (size_t i = 0; i < n; at += v[i++].iov_len)
+		memcpy(all + at, v[i].iov_base, v[i].iov_len);
+	r = write_all(fd, all, size, is_send, flags, call, pc);
+	free(all);
+	return r;
+}
+
+ssize_t explored_writev(int fd, const struct iovec *v, int n)
+{
+	struct stat s;
+
+	if (!exploring())
+		return writev(fd, v, n);
+	return write_joined(fd, v, (size_t)n, fstat(fd, &s) == 0 &&
+			    S_ISSOCK(s.st_mode) && may_wait(fd), 0, "writev",
+			    HERE);
+}
+
+#define WRITES_UNTIL(deadline, call, fd, pc, expression) do {		\
 	struct place place_ = place_of_file(fd);			\
 									\
 	point(place_, pc);						\
 	release_to(place_);						\
-	if (!ready(fd, POLLOUT, call, pc))				\
+	if (!ready_until(fd, POLLOUT, deadline, call, pc))		\
 		return -1;						\
 	return done(fd, call, expression, pc);				\
 } while (0)
 
-ssize_t explored_writev(int fd, const struct iovec *v, int n)
-{
-	if (!exploring())
-		return writev(fd, v, n);
-	WRITES("writev", fd, HERE, writev(fd, v, n));
-}
-
+/* Descriptors that are sent along cannot be sent twice. */
 ssize_t explored_sendmsg(int fd, const struct msghdr *m, int flags)
 {
-	if (!exploring())
+	if (!exploring() || (flags & MSG_DONTWAIT))
 		return sendmsg(fd, m, flags);
-	WRITES("sendmsg", fd, HERE, sendmsg(fd, m, flags));
+	if (m->msg_controllen == 0 && m->msg_name == NULL)
+		return write_joined(fd, m->msg_iov, m->msg_iovlen, true, flags,
+				    "sendmsg", HERE);
+	WRITES_UNTIL(FOREVER, "sendmsg", fd, HERE, sendmsg(fd, m, flags));
+}
+
+int explored_connect(int fd, const struct sockaddr *to, socklen_t size)
+{
+	if (!exploring())
+		return connect(fd, to, size);
+	point(nowhere, HERE);
+	return (int)done(fd, "connect", connect(fd, to, size), HERE);
+}
+
+int explored_mq_send(mqd_t q, const char *buf, size_t n, unsigned priority)
+{
+	if (!exploring())
+		return mq_send(q, buf, n, priority);
+	WRITES_UNTIL(FOREVER, "mq_send", q, HERE,
+		     mq_send(q, buf, n, priority));
+}
+
+int explored_mq_timedsend(mqd_t q, const char *buf, size_t n,
+			  unsigned priority, const struct timespec *until)
+{
+	if (!exploring())
+		return mq_timedsend(q, buf, n, priority, until);
+	WRITES_UNTIL(deadline_at(CLOCK_REALTIME, until), "mq_timedsend", q,
+		     HERE, mq_send(q, buf, n, priority));
 }
 
 /* ---- ends -------------------------------------------------------------- */

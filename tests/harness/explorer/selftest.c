@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <mqueue.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -17,9 +18,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/msg.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -310,6 +313,87 @@ static void token(void *unused)
 		return;
 	both(add_with_token, add_with_token);
 	*answer = s->number;
+}
+
+/* The same with a token in a message queue of either kind. */
+static void add_with_message(void *unused)
+{
+	struct { long type; char token; } m;
+
+	(void)unused;
+	if (msgrcv(s->ends[0], &m, 1, 0, 0) != 1)
+		return;
+	s->number++;
+	msgsnd(s->ends[0], &m, 1, 0);
+}
+
+static void token_in_queue(void *unused)
+{
+	struct { long type; char token; } m = { .type = 1 };
+
+	(void)unused;
+	make(true, false);
+	s->ends[0] = msgget(IPC_PRIVATE, 0600);
+	if (msgsnd(s->ends[0], &m, 1, 0) == 0)
+		both(add_with_message, add_with_message);
+	msgctl(s->ends[0], IPC_RMID, NULL);
+	*answer = s->number;
+}
+
+static void add_with_posix_message(void *unused)
+{
+	char token;
+
+	(void)unused;
+	if (mq_receive(s->ends[0], &token, 1, NULL) != 1)
+		return;
+	s->number++;
+	mq_send(s->ends[0], &token, 1, 0);
+}
+
+static void token_in_posix_queue(void *unused)
+{
+	struct mq_attr attr = { .mq_maxmsg = 1, .mq_msgsize = 1 };
+	char name[32];
+
+	(void)unused;
+	make(true, false);
+	snprintf(name, sizeof name, "/forklab-%d", (int)getpid());
+	s->ends[0] = mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, &attr);
+	mq_unlink(name);
+	if (mq_send(s->ends[0], "", 1, 0) == 0)
+		both(add_with_posix_message, add_with_posix_message);
+	*answer = s->number;
+}
+
+/* More than a socket holds, in one call, to somebody who reads in pieces. */
+static void send_much(void *unused)
+{
+	static char half[1 << 18];
+	struct iovec v[2] = { { half, sizeof half }, { half, sizeof half } };
+
+	(void)unused;
+	s->number = writev(s->ends[0], v, 2) == 2 << 18;
+}
+
+static void receive_much(void *unused)
+{
+	static char piece[1 << 17];
+	ssize_t n, left = 2 << 18;
+
+	(void)unused;
+	while (left > 0 && (n = read(s->ends[1], piece, sizeof piece)) > 0)
+		left -= n;
+	*answer = left == 0 ? 2 : 0;
+}
+
+static void much_through_a_socket(void *unused)
+{
+	(void)unused;
+	make(true, false);
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, s->ends) == 0)
+		both(send_much, receive_much);
+	*answer = s->number == 1 ? *answer : 1;
 }
 
 /* ---- messages ------------------------------------------------------------------ */

@@ -141,7 +141,7 @@ expect_usage_error() {
 	[ "$IMPLEMENTATION" != solution ] || ways+=(--unsafe)
 	for unsafe in "${ways[@]}"; do
 		# shellcheck disable=SC2016
-		script 'counter --increments 1000000000 '$unsafe' & parent=$!
+		script 'counter --increments 1000000000 '"$unsafe"' & parent=$!
 			until_all_count $parent
 			kill -KILL "${children[-1]}"
 			wait $parent'

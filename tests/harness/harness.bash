@@ -10,7 +10,7 @@
 # IMPLEMENTATION.
 
 setup() {
-	started=$(date +%s%N)
+	started=${EPOCHREALTIME/[.,]/}
 	verdict=fail expected='' got='' why='' where=''
 	if [ -e "$RESULTS.stop" ]; then
 		verdict=notrun
@@ -32,7 +32,7 @@ teardown() {
 }
 
 row() {
-	local ms=$((($(date +%s%N) - started) / 1000000)) f line
+	local ms=$(((${EPOCHREALTIME/[.,]/} - started) / 1000)) f line
 	line=$LAB$'\t'$IMPLEMENTATION$'\tprogram\t'$BATS_TEST_DESCRIPTION
 	for f in "$@"; do
 		f=${f//$'\t'/\\t}
@@ -41,12 +41,24 @@ row() {
 	printf '%s\t%s\n' "$line" "$ms" >>"$RESULTS"
 }
 
-# Command substitution would lose the bytes at the end; "x" keeps them.
+# contents FILE VARIABLE - all of it but the last newline, without a process
 contents() {
-	local s
-	s=$(cat "$1" && echo x)
-	s=${s%x}
-	printf '%s' "${s%$'\n'}"
+	local all
+	IFS= read -rd '' all <"$1" || true
+	printf -v "$2" %s "${all%$'\n'}"
+}
+
+# read_report FILE - how it ended, what it left, and why it did not go on
+read_report() {
+	local line
+	ended='' leftovers='' hang=''
+	while IFS= read -r line; do
+		case $line in
+		'left '*) leftovers+=${leftovers:+$'\n'}${line#left } ;;
+		'hang '*) hang+=${hang:+$'\n'}${line#hang } ;;
+		*) ended=${ended:-$line} ;;
+		esac
+	done <"$1"
 }
 
 supervise() {
@@ -61,13 +73,11 @@ supervise() {
 	PATH="$BIN:$PATH" "$SUPERVISE" --limit 60 --stdout "$dir/out" \
 		--stderr "$dir/err" --report "$dir/report" "${options[@]}" \
 		-- "$@" 3>&- </dev/null >/dev/null 2>&1 || status=$?
-	output=$(contents "$dir/out")
-	output=${output//$'\r'/}	# a terminal's line ends
-	stderr=$(contents "$dir/err")
-	ended=$(head -n 1 "$dir/report")
-	leftovers=$(sed -n 's/^left //p' "$dir/report")
 	local hang
-	hang=$(sed -n 's/^hang //p' "$dir/report")
+	contents "$dir/out" output
+	output=${output//$'\r'/}	# a terminal's line ends
+	contents "$dir/err" stderr
+	read_report "$dir/report"
 	case $ended in
 	stuck) fails 'The program waits for something that can never come.' \
 		'it comes to an end' "nothing moves any more, after: $output

@@ -1,6 +1,6 @@
 /*
  * misconception: each start takes memory that nobody gives back
- * rejected by:   valgrind finds nothing in: workers --workers 2
+ * rejected by:   valgrind finds nothing in: workers --workers 2 --fail 1
  * message:       never gives it back
  */
 #include "process.h"

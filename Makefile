@@ -281,11 +281,12 @@ texts:			## fill the code blocks of the texts from the sources
 	@$(COMMANDS)/texts.py $(wildcard $(TEXTS))
 
 .PHONY: bench plots
-bench: need-lab		## measure: LAB=02 ROUNDS=7
-	@$(MAKE) -s --no-print-directory VARIANT=fast $(THE_LAB)/bench
-	@tests/bench/bench.py $(THE_LAB)
-plots: need-lab		## draw again what bench measured
-	@tests/bench/plot.py build/bench/$(THE_LAB).csv
+LABS_MEANT = $(if $(LAB),$(THE_LAB),$(LABS))
+bench: $(if $(LAB),need-lab)	## measure: all labs, or LAB=02; ROUNDS=7
+	@$(MAKE) -s --no-print-directory VARIANT=fast $(LABS_MEANT:%=%/bench)
+	@for lab in $(LABS_MEANT); do tests/bench/bench.py $$lab || exit; done
+plots: $(if $(LAB),need-lab)	## draw again what bench measured
+	@tests/bench/plot.py $(if $(LAB),build/bench/$(THE_LAB).csv)
 
 .PHONY: slides lint coverage clean
 slides:			## HTML and PDF of all decks

@@ -213,8 +213,8 @@ def draw(table):
         print("No picture: skipped, gnuplot is not installed.")
         return
     plot = pathlib.Path(__file__).with_name("plot.py")
-    subprocess.run([PYTHON, plot, table.relative_to(ROOT)], cwd=ROOT,
-                   check=False)
+    subprocess.run([PYTHON, plot, "--only-files", table.relative_to(ROOT)],
+                   cwd=ROOT, check=False)
 
 
 def main():

@@ -1,8 +1,14 @@
 #!/usr/bin/env python3
-"""Draw build/bench/LAB.csv as build/bench/LAB.svg, with gnuplot.
+"""Draw what `make bench` has measured, with gnuplot: build/bench/LAB.csv as
+build/bench/LAB.svg and .png, and in the terminal.
+
+usage: plot.py [--only-files] [FILE.csv...]
 
 A panel for each figure, a bar for each row: the median time of an item. The
-scale is logarithmic, or the fast ones could not be seen beside the slow.
+scale is logarithmic, or the fast ones could not be seen beside the slow. Then
+what tests/LAB/plots.py draws, where a lab has one; and C beside Python, for all
+labs that were measured. Without a file: all there are. --only-files: nothing in
+the terminal but their names.
 """
 import collections
 import csv
@@ -11,6 +17,10 @@ import pathlib
 import statistics
 import subprocess
 import sys
+
+import plot_labs
+from figures import PYTHON, ROOT
+from pictures import available, draw, quoted
 
 ROW, GAP = 22, 74               # heights in points: of a bar, between panels
 LEFT, WIDTH = 250, 900
@@ -34,10 +44,6 @@ def show(ns):
         if ns >= size:
             return f"{ns / size:.3g} {unit}"
     return f"{ns:.3g} ns"
-
-
-def quoted(text):
-    return '"' + text.replace("\\", r"\\").replace('"', r'\"') + '"'
 
 
 def panel(what, figure, top, height):
@@ -67,17 +73,19 @@ plot $rows using 1:2:3:4:5:6:7 with boxxyerror linecolor rgb variable, \\
 """
 
 
-def script(figures, output):
-    height = sum(GAP + ROW * len(rows) for rows in figures.values()) + 20
+def height_of(figures):
+    return sum(GAP + ROW * len(rows) for rows in figures.values()) + 20
+
+
+def script(figures):
+    height = height_of(figures)
     text = f"""
-set terminal svg size {WIDTH},{height} font "sans,12" background rgb "white"
-set output {quoted(str(output))}
 set multiplot
 set lmargin at screen {LEFT / WIDTH}
 set rmargin at screen 0.97
 set logscale x
 set format x ""
-set grid xtics linecolor rgb "#dddddd"
+set grid xtics noytics linecolor rgb "#dddddd"
 set border 0
 set tics scale 0
 unset key
@@ -95,22 +103,56 @@ set style fill solid noborder
     return text
 
 
-def main():
-    if len(sys.argv) != 2:
-        print("usage: plot.py FILE.csv", file=sys.stderr)
-        sys.exit(2)
-    table = pathlib.Path(sys.argv[1])
-    picture = table.with_suffix(".svg")
+def print_bars(figures, width=30):
+    """The same with letters."""
+    for what, figure in figures.items():
+        free = statistics.median(f for _, (_, f) in figure.items())
+        print(f"{what}  ({free:.1f} cores free)")
+        rows = sorted(figure.items(), key=lambda row: row[1][0])
+        low = math.log10(rows[0][1][0]) - 0.2
+        step = max(math.log10(rows[-1][1][0]) - low, 0.5) / width
+        for name, (ns, _) in rows:
+            bar = "#" * max(round((math.log10(ns) - low) / step), 1)
+            print(f"  {name:37.37} {bar:{width}} {show(ns):>8}")
+        print()
+
+
+def draw_table(table, in_terminal):
     try:
-        subprocess.run(["gnuplot"], input=script(read(table), picture),
-                       text=True, check=True)
-    except FileNotFoundError as error:
-        lacks = error.filename
-        sys.exit("plot: gnuplot is not installed" if lacks == "gnuplot"
-                 else f"plot: there is no {lacks}: make bench writes it")
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"plot: gnuplot ended with status {error.returncode}")
-    print(f"Picture: {picture}")
+        figures = read(table)
+    except FileNotFoundError:
+        sys.exit(f"plot: there is no {table}: make bench writes it")
+    if in_terminal:
+        print_bars(figures)
+    if not draw(table.with_suffix(""), script(figures), WIDTH,
+                height_of(figures), letters=False):
+        sys.exit(f"plot: {table} cannot be drawn")
+    more = ROOT / "tests" / table.stem / "plots.py"
+    if more.exists():
+        subprocess.run([PYTHON, more, table], check=True,
+                       stdout=None if in_terminal else subprocess.DEVNULL)
+
+
+def main():
+    words = sys.argv[1:]
+    in_terminal = "--only-files" not in words
+    tables = [pathlib.Path(word) for word in words if word != "--only-files"]
+    if not in_terminal:
+        words.remove("--only-files")
+    if any(word.startswith("-") for word in words):
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
+    if not available():
+        print("No pictures: skipped, gnuplot is not installed.")
+        return
+    everything = sorted((ROOT / "build/bench").glob("[0-9][0-9]-*.csv"))
+    measured = [table for table in everything
+                if (ROOT / "tests" / table.stem / "bench.py").exists()]
+    if not tables and not measured:
+        sys.exit("plot: nothing is measured yet: make bench LAB=02")
+    for table in tables or measured:
+        draw_table(table, in_terminal)
+    plot_labs.picture(measured, in_terminal)
 
 
 if __name__ == "__main__":

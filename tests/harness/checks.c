@@ -25,7 +25,7 @@
 
 #include "fl.h"
 
-enum { CHECKS_MAX = 256, TEXTS_MAX = 256, SHARED_MAX = 16 };
+enum { CHECKS_MAX = 256, TEXTS_MAX = 4096, SHARED_MAX = 16 };
 
 static struct {
 	const char *lab, *implementation, *kinds;
@@ -51,7 +51,7 @@ const char *text(const char *format, ...)
 		s = NULL;
 	va_end(args);
 	if (s == NULL || the.n_texts == TEXTS_MAX)
-		return "";
+		fl_die("there are more than %d texts in a check", TEXTS_MAX);
 	return the.texts[the.n_texts++] = s;
 }
 

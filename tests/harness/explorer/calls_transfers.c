@@ -61,29 +61,37 @@ static ssize_t done(int fd, const char *call, ssize_t r, const void *pc)
 	int before = errno;
 
 	note(CALLS, call, place_of_file(fd), pc)->value = (uint64_t)r;
-	wake_all_waits();
+	if (r >= 0)
+		wake_all_waits();
 	errno = before;
 	return r;
 }
 
 /* ---- in ---------------------------------------------------------------- */
 
-#define READS_UNTIL(deadline, call, fd, pc, expression)	do {		\
+#define READS_UNLESS(waits, deadline, call, fd, pc, expression) do {	\
 	struct place place_ = place_of_file(fd);			\
 	ssize_t r_;							\
 									\
 	point(place_, pc);						\
-	if (!ready_until(fd, POLLIN, deadline, call, pc))		\
+	if ((waits) && !ready_until(fd, POLLIN, deadline, call, pc))	\
 		return -1;						\
 	r_ = (expression);						\
-	acquire_from(place_);						\
+	if (r_ >= 0)							\
+		acquire_from(place_);					\
 	if (r_ == 0)							\
 		acquire_from_dead();					\
 	return done(fd, call, r_, pc);					\
 } while (0)
 
+#define READS_UNTIL(deadline, call, fd, pc, expression) \
+	READS_UNLESS(true, deadline, call, fd, pc, expression)
 #define READS(call, fd, pc, expression) \
-	READS_UNTIL(FOREVER, call, fd, pc, expression)
+	READS_UNLESS(true, FOREVER, call, fd, pc, expression)
+/* With the flags of a socket. */
+#define RECEIVES(call, fd, flags, pc, expression) \
+	READS_UNLESS(!((flags) & MSG_DONTWAIT), FOREVER, call, fd, pc, \
+		     expression)
 
 ssize_t explored_read(int fd, void *buf, size_t n)
 {
@@ -94,17 +102,17 @@ ssize_t explored_read(int fd, void *buf, size_t n)
 
 ssize_t explored_recv(int fd, void *buf, size_t n, int flags)
 {
-	if (!exploring() || (flags & MSG_DONTWAIT))
+	if (!exploring())
 		return recv(fd, buf, n, flags);
-	READS("recv", fd, HERE, recv(fd, buf, n, flags));
+	RECEIVES("recv", fd, flags, HERE, recv(fd, buf, n, flags));
 }
 
 ssize_t explored_recvfrom(int fd, void *buf, size_t n, int flags,
 			  struct sockaddr *from, socklen_t *size)
 {
-	if (!exploring() || (flags & MSG_DONTWAIT))
+	if (!exploring())
 		return recvfrom(fd, buf, n, flags, from, size);
-	READS("recvfrom", fd, HERE, recvfrom(fd, buf, n, flags, from, size));
+	RECEIVES("recvfrom", fd, flags, HERE, recvfrom(fd, buf, n, flags, from, size));
 }
 
 ssize_t explored_readv(int fd, const struct iovec *v, int n)
@@ -116,9 +124,9 @@ ssize_t explored_readv(int fd, const struct iovec *v, int n)
 
 ssize_t explored_recvmsg(int fd, struct msghdr *m, int flags)
 {
-	if (!exploring() || (flags & MSG_DONTWAIT))
+	if (!exploring())
 		return recvmsg(fd, m, flags);
-	READS("recvmsg", fd, HERE, recvmsg(fd, m, flags));
+	RECEIVES("recvmsg", fd, flags, HERE, recvmsg(fd, m, flags));
 }
 
 int explored_accept4(int fd, struct sockaddr *from, socklen_t *size, int flags)
@@ -167,6 +175,7 @@ static size_t piece(int fd, size_t n)
 static ssize_t write_all(int fd, const char *buf, size_t n, bool is_send,
 			 int flags, const char *call, const void *pc)
 {
+	bool waits = may_wait(fd) && !(is_send && (flags & MSG_DONTWAIT));
 	struct place place = place_of_file(fd);
 	size_t sent = 0;
 	ssize_t r;
@@ -174,12 +183,12 @@ static ssize_t write_all(int fd, const char *buf, size_t n, bool is_send,
 	point(place, pc);
 	release_to(place);
 	do {
-		if (!ready(fd, POLLOUT, call, pc))
+		if (waits && !ready(fd, POLLOUT, call, pc))
 			return sent > 0 ? (ssize_t)sent : -1;
 		r = is_send ? send(fd, buf + sent, n - sent,
 				   flags | MSG_DONTWAIT)
 			    : write(fd, buf + sent, piece(fd, n - sent));
-		if (r < 0 && errno == EAGAIN && is_send) {
+		if (r < 0 && errno == EAGAIN && is_send && waits) {
 			wait_here(call, place, FOREVER, pc);
 			continue;
 		}
@@ -188,7 +197,7 @@ static ssize_t write_all(int fd, const char *buf, size_t n, bool is_send,
 					: done(fd, call, r, pc);
 		sent += (size_t)r;
 		done(fd, call, r, pc);
-	} while (sent < n && may_wait(fd));
+	} while (sent < n && waits);
 	return (ssize_t)sent;
 }
 
@@ -205,7 +214,7 @@ ssize_t explored_write(int fd, const void *buf, size_t n)
 
 ssize_t explored_send(int fd, const void *buf, size_t n, int flags)
 {
-	if (!exploring() || (flags & MSG_DONTWAIT))
+	if (!exploring())
 		return send(fd, buf, n, flags);
 	return write_all(fd, buf, n, true, flags, "send", HERE);
 }
@@ -213,7 +222,7 @@ ssize_t explored_send(int fd, const void *buf, size_t n, int flags)
 ssize_t explored_sendto(int fd, const void *buf, size_t n, int flags,
 			const struct sockaddr *to, socklen_t size)
 {
-	if (!exploring() || (flags & MSG_DONTWAIT) || to != NULL)
+	if (!exploring() || to != NULL)
 		return sendto(fd, buf, n, flags, to, size);
 	return write_all(fd, buf, n, true, flags, "sendto", HERE);
 }
@@ -263,7 +272,7 @@ ssize_t explored_writev(int fd, const struct iovec *v, int n)
 /* Descriptors that are sent along cannot be sent twice. */
 ssize_t explored_sendmsg(int fd, const struct msghdr *m, int flags)
 {
-	if (!exploring() || (flags & MSG_DONTWAIT))
+	if (!exploring())
 		return sendmsg(fd, m, flags);
 	if (m->msg_controllen == 0 && m->msg_name == NULL)
 		return write_joined(fd, m->msg_iov, m->msg_iovlen, true, flags,

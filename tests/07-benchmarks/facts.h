@@ -1,0 +1,276 @@
+/*
+ * facts - what the checks of this lab have in common: the four ways to run
+ * the same work, and what the work leaves in shared memory about itself
+ */
+#ifndef FACTS_H
+#define FACTS_H
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <malloc.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench.h"
+#include "harness.h"
+
+enum mode { SERIAL, GIL, THREADS, PROCESSES, MODES };
+
+static const char *const mode_names[] = {
+	"bench_serial", "bench_gil", "bench_threads", "bench_processes"
+};
+
+enum { ITEMS = 256, SECOND = 1000000000 };
+
+struct facts {
+	struct bench_run run[MODES];
+	int errs[MODES];
+	_Atomic int done[ITEMS];	/* how often each item was done */
+	_Atomic pid_t by[ITEMS];	/* by which thread */
+	_Atomic pid_t in[ITEMS];	/* of which process */
+	_Atomic int calls, strange;	/* strange: an item that is none */
+	_Atomic long strange_item;
+	_Atomic int gave_up, handlers, other_arg;
+	struct meeting meeting;
+	struct gate inside, go;
+	struct peak peak;
+	int workers;
+	long n, chunk;			/* of the run that is judged */
+	enum mode mode;
+	_Atomic int number[16];
+	double seconds[2];
+};
+
+/* Set by each scenario before anything is run: workers have it too. */
+static struct facts *facts;
+
+/* ---- the work ------------------------------------------------------- */
+
+/* No two items give the same, and all of the 64 bits are in use. */
+static inline uint64_t value_of(long index)
+{
+	return ((uint64_t)index + 3) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static inline uint64_t sum_of(long n)
+{
+	uint64_t sum = 0;
+
+	for (long i = 0; i < n; i++)
+		sum += value_of(i);
+	return sum;
+}
+
+static inline uint64_t note_item(long index, void *arg)
+{
+	facts->calls++;
+	facts->other_arg += arg != facts;
+	if (index < 0 || index >= ITEMS) {
+		facts->strange++;
+		facts->strange_item = index;
+		return 0;
+	}
+	facts->by[index] = gettid();
+	facts->in[index] = getpid();
+	facts->done[index]++;
+	return value_of(index);
+}
+
+/* As many items as there are workers must be there at the same time. */
+static inline uint64_t meet_at_item(long index, void *arg)
+{
+	if (!meeting_wait(&facts->meeting, (uint32_t)facts->workers))
+		facts->gave_up++;
+	return note_item(index, arg);
+}
+
+/* ---- the student's functions ---------------------------------------- */
+
+/*
+ * On one processor who takes turns badly is hardly ever interrupted in the
+ * wrong place: that is for the explorer to find, which does not need luck.
+ */
+static inline void stay_on_one_processor(void)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	sched_setaffinity(0, sizeof one, &one);
+}
+
+/* What libc keeps for later shall be little, and the same each time. */
+static inline void keep_little(void)
+{
+	pthread_attr_t small;
+
+	mallopt(M_ARENA_MAX, 1);
+	pthread_attr_init(&small);
+	pthread_attr_setstacksize(&small, 256 << 10);
+	pthread_setattr_default_np(&small);
+	pthread_attr_destroy(&small);
+}
+
+/* One of the four; what it gives is kept in facts as well. */
+static inline struct bench_run run_mode(enum mode mode, bench_work *f, long n,
+					int workers, long chunk)
+{
+	struct bench_run r = {0};
+	static bool prepared;
+	pid_t me = getpid();
+
+	if (!prepared) {
+		stay_on_one_processor();
+		keep_little();
+		prepared = true;
+	}
+
+	errno = 0;
+	switch (mode) {
+	case SERIAL:
+		r = bench_serial(f, n, facts);
+		break;
+	case GIL:
+		r = bench_gil(f, n, facts, workers, chunk);
+		break;
+	case THREADS:
+		r = bench_threads(f, n, facts, workers, chunk);
+		break;
+	default:
+		r = bench_processes(f, n, facts, workers, chunk);
+	}
+	facts->errs[mode] = errno;
+	if (getpid() != me)
+		still_alone(mode_names[mode]);
+	facts->run[mode] = r;
+	facts->mode = mode;
+	facts->n = n;
+	facts->workers = workers;
+	facts->chunk = chunk;
+	return r;
+}
+
+static inline void forget_items(void)
+{
+	for (int i = 0; i < ITEMS; i++)
+		facts->done[i] = facts->by[i] = facts->in[i] = 0;
+	facts->calls = facts->strange = 0;
+	facts->meeting.arrived = 0;
+}
+
+/* ---- watching threads ----------------------------------------------- */
+
+/* The state letter of a thread of this process; *cpu: ns it has run. */
+static inline char look_at_thread(pid_t tid, long long *cpu)
+{
+	char path[80], line[512] = "", *end;
+	FILE *f;
+
+	*cpu = 0;
+	snprintf(path, sizeof path, "/proc/self/task/%d/schedstat", tid);
+	f = fopen(path, "re");
+	if (f != NULL && fscanf(f, "%lld", cpu) != 1)
+		*cpu = 0;
+	if (f != NULL)
+		fclose(f);
+	snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+	f = fopen(path, "re");
+	if (f != NULL && fgets(line, sizeof line, f) == NULL)
+		line[0] = '\0';
+	if (f != NULL)
+		fclose(f);
+	end = strrchr(line, ')');
+	return end != NULL ? end[2] : 'X';
+}
+
+/* Returns when the thread sleeps, has ended, or has burnt 20 ms since. */
+static inline void settle_thread(pid_t tid)
+{
+	const struct timespec ms = { .tv_nsec = 1000000 };
+	long long start, cpu;
+	int asleep = 0;
+	char state = look_at_thread(tid, &start);
+
+	while (asleep < 5 && state != 'X' && state != 'Z') {
+		nanosleep(&ms, NULL);
+		state = look_at_thread(tid, &cpu);
+		asleep = state == 'S' ? asleep + 1 : 0;
+		if (cpu - start > 20000000)
+			break;
+	}
+}
+
+/* Returns when all other threads of this process rest, and how many. */
+static inline int settle_the_others(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *e;
+	long long cpu;
+	int n = 0;
+	pid_t tid;
+
+	while (tasks != NULL && (e = readdir(tasks)) != NULL) {
+		tid = atoi(e->d_name);
+		if (tid <= 0 || tid == gettid())
+			continue;
+		settle_thread(tid);
+		n += look_at_thread(tid, &cpu) == 'S';
+	}
+	if (tasks != NULL)
+		closedir(tasks);
+	return n;
+}
+
+/* ---- verdicts, in the test program ---------------------------------- */
+
+#define WHY_01 "L07-01 That clock counts only the processor time of this one" \
+	" process."
+#define WHY_02 "L07-02 This clock only knows whole seconds."
+#define WHY_04 "L07-04 Nobody needed the result, so nobody computed it."
+#define WHY_05 "L07-05 One measurement is an anecdote."
+#define WHY_07 "L07-07 Faster must give a number above one."
+#define WHY_08 "L07-08 The part that cannot be divided sets the limit."
+#define WHY_10 "L07-10 You measured the race without the run-up."
+#define WHY_11 "L07-11 Some items were done twice or not at all."
+#define WHY_17 "L07-17 You added up what everybody spent instead of how long" \
+	" you waited."
+#define WHY_CLOCK "Somebody set the clock while you measured, and you" \
+	" believed it."
+#define WHY_KEPT "One way out of an item keeps the lock, and nobody else ever" \
+	" comes in."
+#define WHY_GIL "Two threads computed at the same time, although only the one" \
+	" that holds the lock may."
+#define WHY_DEATH "A worker died, and its items died with it, but the caller" \
+	" was not told."
+#define WHY_DEATH_WAIT "A worker died, and somebody goes on waiting for what" \
+	" it will never send."
+
+/* Texts are only made for a check that fails: there are many here. */
+#define expect(ok, ...) ((ok) ? (void)0 : expect(false, __VA_ARGS__))
+
+/* "bench_gil(f, 7, arg, 2, 3)" */
+static inline const char *call_text(const struct facts *s)
+{
+	return s->mode == SERIAL ? text("bench_serial(f, %ld, arg)", s->n) :
+	       text("%s(f, %ld, arg, %d, %ld)", mode_names[s->mode], s->n,
+		    s->workers, s->chunk);
+}
+
+static inline void expect_ran(const struct facts *s, enum mode mode)
+{
+	expect(s->run[mode].seconds >= 0, "All the work was done, and the "
+	       "caller is told that the run failed.",
+	       text("%s: seconds is 0 or more", mode_names[mode]),
+	       "%g, %s", s->run[mode].seconds, strerror(s->errs[mode]));
+}
+
+#endif

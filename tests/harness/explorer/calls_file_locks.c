@@ -112,6 +112,19 @@ int explored_semget(key_t key, int n, int flags)
 	return id;
 }
 
+/* Of several changes the first that cannot be made decides. */
+static bool must_not_wait(int id, const struct sembuf *ops, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		int value = semctl(id, ops[i].sem_num, GETVAL);
+
+		if (ops[i].sem_op < 0 ? value < -ops[i].sem_op
+				      : ops[i].sem_op == 0 && value != 0)
+			return ops[i].sem_flg & IPC_NOWAIT;
+	}
+	return false;
+}
+
 static int change_semaphores(int id, struct sembuf *ops, size_t n,
 			     int64_t deadline, const char *call,
 			     const void *pc)
@@ -134,9 +147,10 @@ static int change_semaphores(int id, struct sembuf *ops, size_t n,
 		lock_is_free(place);
 	}
 	while (semop(id, once, n) != 0) {
-		if (errno != EAGAIN || deadline <= arena->now ||
-		    (ops[0].sem_flg & IPC_NOWAIT))
+		if (errno != EAGAIN)
 			return -1;
+		if (deadline <= arena->now || must_not_wait(id, ops, n))
+			return errno = EAGAIN, -1;
 		if (how == INTERRUPTED)
 			return errno = EINTR, -1;
 		how = wait_here(call, place, deadline, pc);

@@ -1,0 +1,287 @@
+/*
+ * misconception: L06-11 who waits asks again and again
+ * rejected by:   waiting costs nothing
+ * message:       You keep asking for a place instead of queueing
+ */
+#include "semaphores.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static void *map_shared(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+static struct timespec deadline(double timeout)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	if (timeout > 1e9)
+		timeout = 1e9;
+	t.tv_sec += (time_t)timeout;
+	t.tv_nsec += (long)((timeout - (double)(time_t)timeout) * 1e9);
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_nsec -= 1000000000;
+		t.tv_sec++;
+	}
+	return t;
+}
+
+struct semaphore {
+	sem_t places;
+	pthread_mutex_t release;	/* one at a time, if it is bounded */
+	int bound;			/* negative: none */
+};
+
+static int init_release(struct semaphore *s)
+{
+	pthread_mutexattr_t kind;
+	int error = pthread_mutexattr_init(&kind);
+
+	if (error != 0)
+		return error;
+	pthread_mutexattr_setpshared(&kind, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&kind, PTHREAD_MUTEX_ROBUST);
+	error = pthread_mutex_init(&s->release, &kind);
+	pthread_mutexattr_destroy(&kind);
+	return error;
+}
+
+struct semaphore *semaphore_create(int initial, bool bounded)
+{
+	struct semaphore *s;
+	int error;
+
+	if (initial < 0) {
+		errno = EINVAL;
+		return NULL;
+	}
+	s = map_shared(sizeof *s);
+	if (s == NULL)
+		return NULL;
+	s->bound = bounded ? initial : -1;
+	error = init_release(s);
+	if (error == 0 && sem_init(&s->places, 1, (unsigned)initial) != 0)
+		error = errno;
+	if (error == 0)
+		return s;
+	munmap(s, sizeof *s);
+	errno = error;
+	return NULL;
+}
+
+static bool is_over(const struct timespec *until)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec > until->tv_sec || (now.tv_sec == until->tv_sec &&
+					      now.tv_nsec >= until->tv_nsec);
+}
+
+int semaphore_acquire(struct semaphore *s, double timeout)
+{
+	struct timespec until = { 0 };
+	int got;
+
+	if (timeout > 0)
+		until = deadline(timeout);
+	do
+		got = sem_trywait(&s->places);
+	while (got != 0 && timeout != 0 && (timeout < 0 || !is_over(&until)));
+	if (got == 0)
+		return 0;
+	return errno == ETIMEDOUT || errno == EAGAIN ? 1 : -1;
+}
+
+int semaphore_release(struct semaphore *s)
+{
+	int value, result;
+
+	if (s->bound < 0)
+		return sem_post(&s->places);
+	if (pthread_mutex_lock(&s->release) == EOWNERDEAD)
+		pthread_mutex_consistent(&s->release);
+	sem_getvalue(&s->places, &value);
+	result = value < s->bound ? sem_post(&s->places) : -1;
+	pthread_mutex_unlock(&s->release);
+	if (result != 0)
+		errno = EOVERFLOW;
+	return result;
+}
+
+int semaphore_value(struct semaphore *s)
+{
+	int value;
+
+	return sem_getvalue(&s->places, &value) == 0 ? value : -1;
+}
+
+void semaphore_destroy(struct semaphore *s)
+{
+	sem_destroy(&s->places);
+	pthread_mutex_destroy(&s->release);
+	munmap(s, sizeof *s);
+}
+
+int semaphore_with(struct semaphore *s, int worker,
+		   int (*room)(int worker, void *arg), void *arg)
+{
+	int result;
+
+	if (semaphore_acquire(s, -1) != 0)
+		return -1;
+	result = room(worker, arg);
+	semaphore_release(s);
+	return result;
+}
+
+/* What the workers of one run share. */
+struct run {
+	atomic_int inside, most;
+	struct worker {
+		_Atomic enum { OUTSIDE, INSIDE, FAILED, DONE } state;
+		pid_t pid;
+	} workers[];
+};
+
+static void note_most(struct run *r)
+{
+	int now = atomic_fetch_add(&r->inside, 1) + 1, most = r->most;
+
+	while (now > most &&
+	       !atomic_compare_exchange_weak(&r->most, &most, now))
+		;
+}
+
+static _Noreturn void work(struct semaphore *s, struct run *r, int number,
+			   int (*room)(int worker, void *arg), void *arg)
+{
+	struct worker *w = &r->workers[number];
+	int result;
+
+	if (semaphore_acquire(s, -1) != 0)
+		_exit(1);
+	note_most(r);
+	w->state = INSIDE;
+	result = room(number, arg);
+	w->state = result == 0 ? DONE : FAILED;
+	atomic_fetch_sub(&r->inside, 1);
+	semaphore_release(s);
+	_exit(0);
+}
+
+/* A worker has ended: 0, or what is to be told of it. */
+static int look_after(struct semaphore *s, struct run *r, int number)
+{
+	switch (r->workers[number].state) {
+	case DONE:
+		return 0;
+	case FAILED:
+		return ECANCELED;
+	case INSIDE:
+		atomic_fetch_sub(&r->inside, 1);
+		semaphore_release(s);
+		return EOWNERDEAD;
+	default:
+		return EOWNERDEAD;
+	}
+}
+
+static int collect_workers(struct semaphore *s, struct run *r,
+			   struct pollfd *fds, pid_t *pids, int n)
+{
+	int error = 0, what;
+
+	for (int left = n; left > 0;) {
+		if (poll(fds, (nfds_t)n, -1) < 0)
+			continue;
+		for (int i = 0; i < n; i++) {
+			if (fds[i].fd < 0 || fds[i].revents == 0)
+				continue;
+			while (waitpid(pids[i], NULL, 0) < 0 && errno == EINTR)
+				;
+			close(fds[i].fd);
+			fds[i].fd = -1;
+			left--;
+			what = look_after(s, r, i);
+			error = what != 0 ? what : error;
+		}
+	}
+	return error;
+}
+
+static int start(struct semaphore *s, struct run *r, int workers,
+		 int (*room)(int worker, void *arg), void *arg,
+		 struct pollfd *fds, pid_t *pids, int *error)
+{
+	for (int i = 0; i < workers; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0)
+			work(s, r, i, room, arg);
+		if (pids[i] < 0) {
+			*error = errno;
+			return i;
+		}
+		fds[i].fd = (int)syscall(SYS_pidfd_open, pids[i], 0);
+		fds[i].events = POLLIN;
+		if (fds[i].fd < 0) {
+			*error = errno;
+			kill(pids[i], SIGKILL);
+			waitpid(pids[i], NULL, 0);
+			look_after(s, r, i);
+			return i;
+		}
+	}
+	return workers;
+}
+
+int semaphore_run(struct semaphore *s, int workers,
+		  int (*room)(int worker, void *arg), void *arg, int *most)
+{
+	size_t size = sizeof(struct run);
+	struct run *r;
+	struct pollfd *fds;
+	pid_t *pids;
+	int error = 0, started, what;
+
+	if (workers < 1) {
+		errno = EINVAL;
+		return -1;
+	}
+	size += (size_t)workers * sizeof(struct worker);
+	r = map_shared(size);
+	if (r == NULL)
+		return -1;
+	fds = calloc((size_t)workers, sizeof *fds);
+	pids = calloc((size_t)workers, sizeof *pids);
+	if (fds == NULL || pids == NULL) {
+		error = ENOMEM;
+	} else {
+		started = start(s, r, workers, room, arg, fds, pids, &error);
+		what = collect_workers(s, r, fds, pids, started);
+		error = error != 0 ? error : what;
+	}
+	if (most != NULL)
+		*most = r->most;
+	free(fds);
+	free(pids);
+	munmap(r, size);
+	errno = error;
+	return error == 0 ? 0 : -1;
+}

@@ -1,0 +1,233 @@
+/*
+ * misconception: L06-11 who waits asks again and again, and lets others go first
+ * rejected by:   waiting costs nothing
+ * message:       You keep asking for a place instead of queueing
+ */
+#include "semaphores.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static void *map_shared(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+static struct timespec deadline(double timeout)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	if (timeout > 1e9)
+		timeout = 1e9;
+	t.tv_sec += (time_t)timeout;
+	t.tv_nsec += (long)((timeout - (double)(time_t)timeout) * 1e9);
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_nsec -= 1000000000;
+		t.tv_sec++;
+	}
+	return t;
+}
+
+/* Who finds no place sleeps a little, and looks again. */
+struct semaphore {
+	atomic_int places;
+	int bound;
+};
+
+struct semaphore *semaphore_create(int initial, bool bounded)
+{
+	struct semaphore *s = NULL;
+
+	if (initial < 0)
+		errno = EINVAL;
+	else
+		s = map_shared(sizeof *s);
+	if (s != NULL) {
+		s->places = initial;
+		s->bound = bounded ? initial : INT_MAX;
+	}
+	return s;
+}
+
+static bool is_over(const struct timespec *until)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec > until->tv_sec || (now.tv_sec == until->tv_sec &&
+					      now.tv_nsec >= until->tv_nsec);
+}
+
+int semaphore_acquire(struct semaphore *s, double timeout)
+{
+	struct timespec until = deadline(timeout > 0 ? timeout : 0);
+	int places;
+
+	for (;;) {
+		places = s->places;
+		while (places > 0)
+			if (atomic_compare_exchange_weak(&s->places, &places,
+							 places - 1))
+				return 0;
+		if (timeout == 0 || (timeout > 0 && is_over(&until)))
+			return 1;
+		sched_yield();
+	}
+}
+
+int semaphore_release(struct semaphore *s)
+{
+	int places = s->places;
+
+	do
+		if (places >= s->bound) {
+			errno = EOVERFLOW;
+			return -1;
+		}
+	while (!atomic_compare_exchange_weak(&s->places, &places, places + 1));
+	return 0;
+}
+
+int semaphore_value(struct semaphore *s)
+{
+	return s->places;
+}
+
+void semaphore_destroy(struct semaphore *s)
+{
+	munmap(s, sizeof *s);
+}
+
+int semaphore_with(struct semaphore *s, int worker,
+		   int (*room)(int worker, void *arg), void *arg)
+{
+	int result;
+
+	if (semaphore_acquire(s, -1) != 0)
+		return -1;
+	result = room(worker, arg);
+	semaphore_release(s);
+	return result;
+}
+
+/* What the workers of one run share. */
+struct run {
+	atomic_int inside, most;
+	struct worker {
+		_Atomic enum { OUTSIDE, INSIDE, FAILED, DONE } state;
+		pid_t pid;
+	} workers[];
+};
+
+static void note_most(struct run *r)
+{
+	int now = atomic_fetch_add(&r->inside, 1) + 1, most = r->most;
+
+	while (now > most &&
+	       !atomic_compare_exchange_weak(&r->most, &most, now))
+		;
+}
+
+static _Noreturn void work(struct semaphore *s, struct run *r, int number,
+			   int (*room)(int worker, void *arg), void *arg)
+{
+	struct worker *w = &r->workers[number];
+	int result;
+
+	if (semaphore_acquire(s, -1) != 0)
+		_exit(1);
+	note_most(r);
+	w->state = INSIDE;
+	result = room(number, arg);
+	w->state = result == 0 ? DONE : FAILED;
+	atomic_fetch_sub(&r->inside, 1);
+	semaphore_release(s);
+	_exit(0);
+}
+
+/* A worker has ended: 0, or what is to be told of it. */
+static int look_after(struct semaphore *s, struct run *r, int number)
+{
+	switch (r->workers[number].state) {
+	case DONE:
+		return 0;
+	case FAILED:
+		return ECANCELED;
+	case INSIDE:
+		atomic_fetch_sub(&r->inside, 1);
+		semaphore_release(s);
+		return EOWNERDEAD;
+	default:
+		return EOWNERDEAD;
+	}
+}
+
+/*
+ * The workers are a process group of their own, led by the first: so one can
+ * wait for any of them, and for no other child.
+ */
+static int run_all(struct semaphore *s, struct run *r, int workers,
+		   int (*room)(int worker, void *arg), void *arg)
+{
+	int error = 0, what, started = 0, i;
+	pid_t group = 0, pid;
+
+	for (; started < workers; started++) {
+		pid = fork();
+		if (pid == 0) {
+			setpgid(0, group);
+			work(s, r, started, room, arg);
+		}
+		if (pid < 0) {
+			error = errno;
+			break;
+		}
+		setpgid(pid, group);
+		group = group == 0 ? pid : group;
+		r->workers[started].pid = pid;
+	}
+	while (started > 0) {
+		pid = waitpid(-group, NULL, 0);
+		if (pid < 0)
+			continue;
+		started--;
+		for (i = 0; r->workers[i].pid != pid; i++)
+			;
+		what = look_after(s, r, i);
+		error = error == 0 ? what : error;
+	}
+	return error;
+}
+
+int semaphore_run(struct semaphore *s, int workers,
+		  int (*room)(int worker, void *arg), void *arg, int *most)
+{
+	size_t size = sizeof(struct run);
+	struct run *r;
+	int error;
+
+	if (workers < 1) {
+		errno = EINVAL;
+		return -1;
+	}
+	size += (size_t)workers * sizeof(struct worker);
+	r = map_shared(size);
+	if (r == NULL)
+		return -1;
+	error = run_all(s, r, workers, room, arg);
+	if (most != NULL)
+		*most = r->most;
+	munmap(r, size);
+	errno = error;
+	return error == 0 ? 0 : -1;
+}

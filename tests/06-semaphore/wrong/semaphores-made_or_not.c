@@ -1,0 +1,253 @@
+/*
+ * misconception: it is used although the system could not make it
+ * rejected by:   a semaphore that cannot be made is reported
+ * message:       Part of the semaphore could not be had
+ */
+#include "semaphores.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static void *map_shared(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+static struct timespec deadline(double timeout)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	if (timeout > 1e9)
+		timeout = 1e9;
+	t.tv_sec += (time_t)timeout;
+	t.tv_nsec += (long)((timeout - (double)(time_t)timeout) * 1e9);
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_nsec -= 1000000000;
+		t.tv_sec++;
+	}
+	return t;
+}
+
+/* Free places, and, if it is bounded, those that are taken. */
+struct semaphore {
+	sem_t free, taken;
+	bool bounded;
+};
+
+struct semaphore *semaphore_create(int initial, bool bounded)
+{
+	struct semaphore *s = NULL;
+
+	if (initial < 0)
+		errno = EINVAL;
+	else
+		s = map_shared(sizeof *s);
+	if (s == NULL)
+		return NULL;
+	s->bounded = bounded;
+	sem_init(&s->free, 1, (unsigned)initial);
+	sem_init(&s->taken, 1, 0);
+	return s;
+}
+
+int semaphore_acquire(struct semaphore *s, double timeout)
+{
+	struct timespec until = deadline(timeout > 0 ? timeout : 0);
+	int got = sem_trywait(&s->free);
+
+	while (got != 0 && timeout != 0) {
+		got = timeout < 0 ? sem_wait(&s->free) :
+		      sem_clockwait(&s->free, CLOCK_MONOTONIC, &until);
+		if (got != 0 && errno != EINTR)
+			break;
+	}
+	if (got != 0)
+		return errno == EAGAIN || errno == ETIMEDOUT ? 1 : -1;
+	if (s->bounded)
+		sem_post(&s->taken);
+	return 0;
+}
+
+int semaphore_release(struct semaphore *s)
+{
+	if (s->bounded && sem_trywait(&s->taken) != 0) {
+		errno = EOVERFLOW;
+		return -1;
+	}
+	return sem_post(&s->free);
+}
+
+int semaphore_value(struct semaphore *s)
+{
+	int value;
+
+	sem_getvalue(&s->free, &value);
+	return value;
+}
+
+void semaphore_destroy(struct semaphore *s)
+{
+	sem_destroy(&s->free);
+	sem_destroy(&s->taken);
+	munmap(s, sizeof *s);
+}
+
+int semaphore_with(struct semaphore *s, int worker,
+		   int (*room)(int worker, void *arg), void *arg)
+{
+	int result;
+
+	if (semaphore_acquire(s, -1) != 0)
+		return -1;
+	result = room(worker, arg);
+	semaphore_release(s);
+	return result;
+}
+
+/* What the workers of one run share. */
+struct run {
+	atomic_int inside, most;
+	struct worker {
+		_Atomic enum { OUTSIDE, INSIDE, FAILED, DONE } state;
+		pid_t pid;
+	} workers[];
+};
+
+static void note_most(struct run *r)
+{
+	int now = atomic_fetch_add(&r->inside, 1) + 1, most = r->most;
+
+	while (now > most &&
+	       !atomic_compare_exchange_weak(&r->most, &most, now))
+		;
+}
+
+static _Noreturn void work(struct semaphore *s, struct run *r, int number,
+			   int (*room)(int worker, void *arg), void *arg)
+{
+	struct worker *w = &r->workers[number];
+	int result;
+
+	if (semaphore_acquire(s, -1) != 0)
+		_exit(1);
+	note_most(r);
+	w->state = INSIDE;
+	result = room(number, arg);
+	w->state = result == 0 ? DONE : FAILED;
+	atomic_fetch_sub(&r->inside, 1);
+	semaphore_release(s);
+	_exit(0);
+}
+
+/* A worker has ended: 0, or what is to be told of it. */
+static int look_after(struct semaphore *s, struct run *r, int number)
+{
+	switch (r->workers[number].state) {
+	case DONE:
+		return 0;
+	case FAILED:
+		return ECANCELED;
+	case INSIDE:
+		atomic_fetch_sub(&r->inside, 1);
+		semaphore_release(s);
+		return EOWNERDEAD;
+	default:
+		return EOWNERDEAD;
+	}
+}
+
+static int collect_workers(struct semaphore *s, struct run *r,
+			   struct pollfd *fds, pid_t *pids, int n)
+{
+	int error = 0, what;
+
+	for (int left = n; left > 0;) {
+		if (poll(fds, (nfds_t)n, -1) < 0)
+			continue;
+		for (int i = 0; i < n; i++) {
+			if (fds[i].fd < 0 || fds[i].revents == 0)
+				continue;
+			while (waitpid(pids[i], NULL, 0) < 0 && errno == EINTR)
+				;
+			close(fds[i].fd);
+			fds[i].fd = -1;
+			left--;
+			what = look_after(s, r, i);
+			error = what != 0 ? what : error;
+		}
+	}
+	return error;
+}
+
+static int start(struct semaphore *s, struct run *r, int workers,
+		 int (*room)(int worker, void *arg), void *arg,
+		 struct pollfd *fds, pid_t *pids, int *error)
+{
+	for (int i = 0; i < workers; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0)
+			work(s, r, i, room, arg);
+		if (pids[i] < 0) {
+			*error = errno;
+			return i;
+		}
+		fds[i].fd = (int)syscall(SYS_pidfd_open, pids[i], 0);
+		fds[i].events = POLLIN;
+		if (fds[i].fd < 0) {
+			*error = errno;
+			kill(pids[i], SIGKILL);
+			waitpid(pids[i], NULL, 0);
+			look_after(s, r, i);
+			return i;
+		}
+	}
+	return workers;
+}
+
+int semaphore_run(struct semaphore *s, int workers,
+		  int (*room)(int worker, void *arg), void *arg, int *most)
+{
+	size_t size = sizeof(struct run);
+	struct run *r;
+	struct pollfd *fds;
+	pid_t *pids;
+	int error = 0, started, what;
+
+	if (workers < 1) {
+		errno = EINVAL;
+		return -1;
+	}
+	size += (size_t)workers * sizeof(struct worker);
+	r = map_shared(size);
+	if (r == NULL)
+		return -1;
+	fds = calloc((size_t)workers, sizeof *fds);
+	pids = calloc((size_t)workers, sizeof *pids);
+	if (fds == NULL || pids == NULL) {
+		error = ENOMEM;
+	} else {
+		started = start(s, r, workers, room, arg, fds, pids, &error);
+		what = collect_workers(s, r, fds, pids, started);
+		error = error != 0 ? error : what;
+	}
+	if (most != NULL)
+		*most = r->most;
+	free(fds);
+	free(pids);
+	munmap(r, size);
+	errno = error;
+	return error == 0 ? 0 : -1;
+}

@@ -23,8 +23,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../bench/crowd.h"
 #include "../bench/measure.h"
-#include "bench.h"
 #include "fl.h"
 
 enum { TURNS = 15 };		/* or until they took ENOUGH seconds each */
@@ -40,7 +40,7 @@ static struct {
 	atomic_long total;	/* for those who need no lock */
 	struct {
 		_Alignas(64) atomic_long sum;
-	} shards[BENCH_PROCESSES];
+	} shards[CROWD_MAX];
 } *shared;
 
 static struct value *value;
@@ -202,7 +202,7 @@ static long end_shards(void)
 {
 	long sum = 0;
 
-	for (long p = 0; p < BENCH_PROCESSES; p++)
+	for (long p = 0; p < CROWD_MAX; p++)
 		sum += shared->shards[p].sum;
 	return sum;
 }
@@ -308,7 +308,7 @@ static double count_once(const struct design *d, long processes, long n)
 	memset(shared, 0, sizeof *shared);
 	if (d->make != NULL)
 		d->make();
-	seconds = bench_crowd(processes, d->count, n);
+	seconds = crowd_run(processes, d->count, n);
 	total = d->end();
 	if (total != processes * n)
 		fl_die("the total of %s is %ld, not %ld", d->key, total,
@@ -319,12 +319,12 @@ static double count_once(const struct design *d, long processes, long n)
 int main(int argc, char **argv)
 {
 	long processes = measure_argument(argc > 3 ? argv[1] : NULL,
-					  BENCH_PROCESSES);
+					  CROWD_MAX);
 	long n = measure_argument(argv[2], LONG_MAX / processes);
 	double end;
 	int d;
 
-	shared = bench_share(sizeof *shared);
+	shared = crowd_share(sizeof *shared);
 	end = fl_now() + ENOUGH * (argc - 3);
 	for (int t = 0; t < TURNS && (t == 0 || fl_now() < end); t++)
 		for (int i = 3; i < argc; i++) {

@@ -23,8 +23,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../bench/crowd.h"
 #include "../bench/measure.h"
-#include "bench.h"
 #include "fl.h"
 
 enum { PLACES = 2, TURNS = 15 };	/* or until they took ENOUGH each */
@@ -340,7 +340,7 @@ static double pass_once(const struct design *d, long processes, long n)
 
 	memset(shared, 0, sizeof *shared);
 	d->make();
-	seconds = bench_crowd(processes, d->pass, n);
+	seconds = crowd_run(processes, d->pass, n);
 	places = d->end();
 	if (places != PLACES)
 		fl_die("%s has %ld places in the end, not %d", d->key, places,
@@ -351,12 +351,12 @@ static double pass_once(const struct design *d, long processes, long n)
 int main(int argc, char **argv)
 {
 	long processes = measure_argument(argc > 3 ? argv[1] : NULL,
-					  BENCH_PROCESSES);
+					  CROWD_MAX);
 	long n = measure_argument(argv[2], LONG_MAX / processes);
 	double end;
 	int d;
 
-	shared = bench_share(sizeof *shared);
+	shared = crowd_share(sizeof *shared);
 	end = fl_now() + ENOUGH * (argc - 3);
 	for (int t = 0; t < TURNS && (t == 0 || fl_now() < end); t++)
 		for (int i = 3; i < argc; i++) {

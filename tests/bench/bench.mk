@@ -10,7 +10,8 @@ define bench
 BENCH_$(1) := $(patsubst tests/$(1)/%.c,$(BUILD)/$(1)/bench/%,\
 	$(wildcard tests/$(1)/bench_*.c))
 $$(BENCH_$(1)): $(BUILD)/$(1)/bench/%: $(BUILD)/tests/$(1)/%.o \
-		$(call objects,tests/$(1)/bench.c) $(BUILD)/tests/bench/measure.o \
+		$(call objects,tests/$(1)/bench.c) \
+		$(addprefix $(BUILD)/tests/bench/,measure.o crowd.o) \
 		$(foreach s,$(call stems,$(1)),$(BUILD)/$(1)/solution/$(s).o) \
 		$(BUILD)/libcommon.a
 	@mkdir -p $$(@D)

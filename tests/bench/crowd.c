@@ -1,4 +1,4 @@
-#include "bench.h"
+#include "crowd.h"
 
 #include <pthread.h>
 #include <sys/mman.h>
@@ -11,10 +11,10 @@ struct crowd {
 	pthread_barrier_t start;
 	struct {
 		double begin, end;
-	} spans[BENCH_PROCESSES];
+	} spans[CROWD_MAX];
 };
 
-void *bench_share(size_t size)
+void *crowd_share(size_t size)
 {
 	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -26,7 +26,7 @@ void *bench_share(size_t size)
 
 static struct crowd *make_crowd(long processes)
 {
-	struct crowd *crowd = bench_share(sizeof *crowd);
+	struct crowd *crowd = crowd_share(sizeof *crowd);
 	pthread_barrierattr_t shared;
 
 	pthread_barrierattr_init(&shared);
@@ -49,8 +49,8 @@ static double whole_span(const struct crowd *crowd, long processes)
 	return end - begin;
 }
 
-double bench_crowd(long processes, void (*work)(long me, long pairs),
-		   long pairs)
+double crowd_run(long processes, void (*work)(long me, long times),
+		 long times)
 {
 	struct crowd *crowd = make_crowd(processes);
 	double seconds;
@@ -65,7 +65,7 @@ double bench_crowd(long processes, void (*work)(long me, long pairs),
 			continue;
 		pthread_barrier_wait(&crowd->start);
 		crowd->spans[p].begin = fl_now();
-		work(p, pairs);
+		work(p, times);
 		crowd->spans[p].end = fl_now();
 		_exit(FL_OK);
 	}

@@ -255,11 +255,11 @@ static void stopped_scenario(void *facts)
 {
 	struct limits *l = facts;
 	struct process p;
-	long long cpu;
+	int64_t cpu;
 
 	start_gated(&p, &l->child, 4);
 	kill(l->child.pid, SIGSTOP);
-	while (thread_state(l->child.pid, l->child.pid, &cpu) != 'T')
+	while (look_at(l->child.pid, l->child.pid, &cpu) != 'T')
 		nap();
 	l->short_one = process_join(&p, 0.05);
 	l->alive = process_is_alive(&p);
@@ -332,12 +332,12 @@ static void five_scenario(void *facts)
 static void end_all_behind_its_back(void *facts)
 {
 	struct five *f = facts;
-	long long cpu;
+	int64_t cpu;
 
 	gate_wait(&f->joining);
 	settle(fence_pid());
 	kill(fence_pid(), SIGSTOP);
-	while (!strchr("TXZ", thread_state(fence_pid(), fence_pid(), &cpu)))
+	while (!strchr("TXZ", look_at(fence_pid(), fence_pid(), &cpu)))
 		nap();
 	gate_open(&f->all);
 	for (int i = 0; i < FIVE; i++)

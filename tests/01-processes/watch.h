@@ -17,8 +17,6 @@
 
 #include "harness.h"
 
-enum { LOOKS = 5, BURNT_NS = 20000000 };
-
 static inline void nap(void)
 {
 	const struct timespec ms = { .tv_nsec = 1000000 };
@@ -26,52 +24,7 @@ static inline void nap(void)
 	nanosleep(&ms, NULL);
 }
 
-/* The state letter of a thread, 'X' when it is gone; *cpu: ns it has run. */
-static inline char thread_state(pid_t pid, pid_t tid, long long *cpu)
-{
-	char path[80], text[512] = "", *end;
-	FILE *f;
-
-	*cpu = 0;
-	snprintf(path, sizeof path, "/proc/%d/task/%d/schedstat", pid, tid);
-	f = fopen(path, "re");
-	if (f != NULL && fscanf(f, "%lld", cpu) != 1)
-		*cpu = 0;
-	if (f != NULL)
-		fclose(f);
-	snprintf(path, sizeof path, "/proc/%d/task/%d/stat", pid, tid);
-	f = fopen(path, "re");
-	if (f != NULL && fgets(text, sizeof text, f) == NULL)
-		text[0] = '\0';
-	if (f != NULL)
-		fclose(f);
-	end = strrchr(text, ')');
-	return end != NULL ? end[2] : 'X';
-}
-
-/* Returns when the thread sleeps, has ended, or has burnt 20 ms since. */
-static inline void settle_thread(pid_t pid, pid_t tid)
-{
-	long long start, cpu;
-	int asleep = 0;
-	char state = thread_state(pid, tid, &start);
-
-	while (asleep < LOOKS && state != 'X' && state != 'Z') {
-		nap();
-		state = thread_state(pid, tid, &cpu);
-		asleep = strchr("STt", state) ? asleep + 1 : 0;
-		if (cpu - start > BURNT_NS)
-			break;
-	}
-}
-
-/* The same for the first thread of a process. */
-static inline void settle(pid_t pid)
-{
-	settle_thread(pid, pid);
-}
-
-/* The same for who may pause and look again, when pauses take no time: let it
+/* settle() for who may pause and look again, when pauses take no time: let it
  * do so for a long time. */
 static inline void settle_pausing(pid_t pid)
 {

@@ -140,51 +140,11 @@ static inline void putter(int i)
 
 /* ---- waiting until somebody waits --------------------------------------- */
 
-/* The state letter of a process; *cpu: the nanoseconds it has run. */
-static inline char look_at(pid_t pid, long long *cpu)
-{
-	char path[64], state = 'X';
-	FILE *f;
-
-	*cpu = 0;
-	snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
-	f = fopen(path, "re");
-	if (f != NULL && fscanf(f, "%lld", cpu) != 1)
-		*cpu = 0;
-	if (f != NULL)
-		fclose(f);
-	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	f = fopen(path, "re");
-	if (f != NULL && fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
-		state = 'X';
-	if (f != NULL)
-		fclose(f);
-	return state;
-}
-
 static inline void nap(void)
 {
 	const struct timespec ms = { .tv_nsec = 1000000 };
 
 	syscall(SYS_nanosleep, &ms, NULL);
-}
-
-/*
- * Returns when pid sleeps, has ended, or has burnt so much time that it must
- * have come to where it waits. One that looks now and then is found asleep.
- */
-static inline void settle(pid_t pid)
-{
-	long long start, cpu;
-	char state = look_at(pid, &start);
-
-	for (int asleep = 0; asleep < 8 && state != 'X' && state != 'Z';) {
-		nap();
-		state = look_at(pid, &cpu);
-		asleep = state == 'S' || state == 'T' ? asleep + 1 : 0;
-		if (cpu - start > 30000000)
-			break;
-	}
 }
 
 /* Child i has called, and waits, or has ended. */

@@ -55,10 +55,10 @@ static struct effort quietest(void)
 
 static bool ever_sleeps(pid_t pid)
 {
-	long long cpu;
+	int64_t cpu;
 
 	for (int i = 0; i < 300; i++) {
-		if (look_at(pid, &cpu) != 'R')
+		if (look_at(pid, pid, &cpu) != 'R')
 			return true;
 		nap();
 	}

@@ -254,48 +254,6 @@ static inline void pour(int fd, const char *from, size_t n)
 
 /* ---- in the director, and between processes ------------------------- */
 
-/* The state letter of a process; *cpu: the nanoseconds it has run. */
-static inline char look_at(pid_t pid, long long *cpu)
-{
-	char path[64], state = 'X';
-	FILE *f;
-
-	*cpu = 0;
-	snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
-	f = fopen(path, "re");
-	if (f != NULL && fscanf(f, "%lld", cpu) != 1)
-		*cpu = 0;
-	if (f != NULL)
-		fclose(f);
-	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	f = fopen(path, "re");
-	if (f != NULL && fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
-		state = 'X';
-	if (f != NULL)
-		fclose(f);
-	return state;
-}
-
-/*
- * Returns when pid sleeps, has ended, or has burnt so much time that it must
- * have come to where it waits. True if it is still there.
- */
-static inline bool settle(pid_t pid)
-{
-	const struct timespec ms = { .tv_nsec = 1000000 };
-	long long start, cpu;
-	char state = look_at(pid, &start);
-
-	for (int asleep = 0; asleep < 5 && state != 'X' && state != 'Z';) {
-		syscall(SYS_nanosleep, &ms, NULL);
-		state = look_at(pid, &cpu);
-		asleep = state == 'S' ? asleep + 1 : 0;
-		if (cpu - start > 200000000)
-			break;
-	}
-	return state != 'X' && state != 'Z';
-}
-
 static inline void no_matter(int sig)
 {
 	(void)sig;

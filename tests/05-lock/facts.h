@@ -212,47 +212,6 @@ static inline void passer(int i)
 
 /* ---- in the director ---------------------------------------------------- */
 
-/* The state letter of a process; *cpu: the nanoseconds it has run. */
-static inline char look_at(pid_t pid, long long *cpu)
-{
-	char path[64], state = 'X';
-	FILE *f;
-
-	*cpu = 0;
-	snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
-	f = fopen(path, "re");
-	if (f != NULL && fscanf(f, "%lld", cpu) != 1)
-		*cpu = 0;
-	if (f != NULL)
-		fclose(f);
-	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	f = fopen(path, "re");
-	if (f != NULL && fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
-		state = 'X';
-	if (f != NULL)
-		fclose(f);
-	return state;
-}
-
-/*
- * Returns when pid sleeps, has ended, or has burnt so much time that it must
- * have come to where it waits. One that looks now and then is found asleep.
- */
-static inline void settle(pid_t pid)
-{
-	const struct timespec ms = { .tv_nsec = 1000000 };
-	long long start, cpu;
-	char state = look_at(pid, &start);
-
-	for (int asleep = 0; asleep < 8 && state != 'X' && state != 'Z';) {
-		syscall(SYS_nanosleep, &ms, NULL);
-		state = look_at(pid, &cpu);
-		asleep = state == 'S' ? asleep + 1 : 0;
-		if (cpu - start > 30000000)
-			break;
-	}
-}
-
 /* All but the holder, child 0, have asked and wait, or have ended. */
 static inline void settle_all(struct facts *s)
 {

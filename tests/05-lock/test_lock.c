@@ -367,10 +367,10 @@ static struct effort quietest(void)
  * processor time too; but it always wants some. */
 static bool ever_sleeps(pid_t pid)
 {
-	long long cpu;
+	int64_t cpu;
 
 	for (int i = 0; i < 1000; i++) {
-		if (look_at(pid, &cpu) != 'R')
+		if (look_at(pid, pid, &cpu) != 'R')
 			return true;
 		effort_during(0.001);
 	}

@@ -275,34 +275,12 @@ static inline struct outcome *run_workers(int workers,
 
 /* ---- in the director ---------------------------------------------------- */
 
-/* The state letter of a process; *cpu: the nanoseconds it has run. */
-static inline char look_at(pid_t pid, long long *cpu)
-{
-	char path[64], state = 'X';
-	FILE *f;
-
-	*cpu = 0;
-	snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
-	f = fopen(path, "re");
-	if (f != NULL && fscanf(f, "%lld", cpu) != 1)
-		*cpu = 0;
-	if (f != NULL)
-		fclose(f);
-	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	f = fopen(path, "re");
-	if (f != NULL && fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
-		state = 'X';
-	if (f != NULL)
-		fclose(f);
-	return state;
-}
-
 /* It sleeps, has ended, or burns so much time that it must have come to where
  * it waits. */
-static inline bool is_settled(pid_t pid, long long *start)
+static inline bool is_settled(pid_t pid, int64_t *start)
 {
-	long long cpu;
-	char state = look_at(pid, &cpu);
+	int64_t cpu;
+	char state = look_at(pid, pid, &cpu);
 
 	if (*start < 0)
 		*start = cpu;
@@ -311,10 +289,10 @@ static inline bool is_settled(pid_t pid, long long *start)
 
 /* Returns when all n of them are seen settled eight times in a row: one that
  * looks now and then is found asleep. */
-static inline void settle(const pid_t *pids, int n)
+static inline void settle_each(const pid_t *pids, int n)
 {
 	const struct timespec ms = { .tv_nsec = 1000000 };
-	long long start[MANY];
+	int64_t start[MANY];
 	int calm = 0;
 
 	memset(start, -1, sizeof start);
@@ -337,7 +315,7 @@ static inline void settle_all(struct facts *s)
 	for (int i = 1; i < CHILDREN; i++)
 		if (s->pids[i] != 0)
 			gate_wait(&s->ready[i]);
-	settle(s->pids, CHILDREN);
+	settle_each(s->pids, CHILDREN);
 }
 
 /* When all others wait, the holder goes. */

@@ -415,10 +415,10 @@ static struct effort quietest(void)
 static bool ever_sleeps(pid_t pid)
 {
 	const struct timespec ms = { .tv_nsec = 1000000 };
-	long long cpu;
+	int64_t cpu;
 
 	for (int i = 0; i < 1000; i++) {
-		if (look_at(pid, &cpu) != 'R')
+		if (look_at(pid, pid, &cpu) != 'R')
 			return true;
 		syscall(SYS_nanosleep, &ms, NULL);
 	}
@@ -452,7 +452,7 @@ static void measure(void *arg)
 		s->number[0] += is_quiet(&s->effort) &&
 				!ever_sleeps(s->pids[i]);
 	gate_open(&s->go);
-	settle(s->pids, CHILDREN);
+	settle_each(s->pids, CHILDREN);
 	for (int i = 1; i <= 3; i++)
 		if (is_running(s->pids[i])) {
 			s->number[1]++;
@@ -619,7 +619,7 @@ static void interrupt(void *arg)
 	settle_all(s);
 	for (int k = 0; k < 6; k++) {
 		kill(s->pids[1 + k % 3], SIGUSR1);
-		settle(s->pids, CHILDREN);
+		settle_each(s->pids, CHILDREN);
 	}
 	gate_open(&s->go);
 }

@@ -214,7 +214,7 @@ static void all_settle(void)
 		n = family(list);
 		if (n == before)
 			return;
-		settle(list, n);
+		settle_each(list, n);
 		before = n;
 	}
 }

@@ -169,52 +169,12 @@ static inline void forget_items(void)
 
 /* ---- watching threads ----------------------------------------------- */
 
-/* The state letter of a thread of this process; *cpu: ns it has run. */
-static inline char look_at_thread(pid_t tid, long long *cpu)
-{
-	char path[80], line[512] = "", *end;
-	FILE *f;
-
-	*cpu = 0;
-	snprintf(path, sizeof path, "/proc/self/task/%d/schedstat", tid);
-	f = fopen(path, "re");
-	if (f != NULL && fscanf(f, "%lld", cpu) != 1)
-		*cpu = 0;
-	if (f != NULL)
-		fclose(f);
-	snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-	f = fopen(path, "re");
-	if (f != NULL && fgets(line, sizeof line, f) == NULL)
-		line[0] = '\0';
-	if (f != NULL)
-		fclose(f);
-	end = strrchr(line, ')');
-	return end != NULL ? end[2] : 'X';
-}
-
-/* Returns when the thread sleeps, has ended, or has burnt 20 ms since. */
-static inline void settle_thread(pid_t tid)
-{
-	const struct timespec ms = { .tv_nsec = 1000000 };
-	long long start, cpu;
-	int asleep = 0;
-	char state = look_at_thread(tid, &start);
-
-	while (asleep < 5 && state != 'X' && state != 'Z') {
-		nanosleep(&ms, NULL);
-		state = look_at_thread(tid, &cpu);
-		asleep = state == 'S' ? asleep + 1 : 0;
-		if (cpu - start > 20000000)
-			break;
-	}
-}
-
 /* Returns when all other threads of this process rest, and how many. */
 static inline int settle_the_others(void)
 {
 	DIR *tasks = opendir("/proc/self/task");
 	struct dirent *e;
-	long long cpu;
+	int64_t cpu;
 	int n = 0;
 	pid_t tid;
 
@@ -222,8 +182,8 @@ static inline int settle_the_others(void)
 		tid = atoi(e->d_name);
 		if (tid <= 0 || tid == gettid())
 			continue;
-		settle_thread(tid);
-		n += look_at_thread(tid, &cpu) == 'S';
+		settle_thread(getpid(), tid);
+		n += look_at(getpid(), tid, &cpu) == 'S';
 	}
 	if (tasks != NULL)
 		closedir(tasks);

@@ -185,6 +185,18 @@ bool is_running(pid_t pid);
  */
 bool wait_until_asleep(pid_t pid);
 
+/*
+ * Wait until a thread (settle: the first one of pid) has come to where it
+ * waits: it is found asleep or stopped at several looks in a row, or it asks
+ * again and again, and has burnt a tenth of a second by that. False if it has
+ * ended.
+ */
+bool settle(pid_t pid);
+bool settle_thread(pid_t pid, pid_t tid);
+
+/* Its state letter, see proc(5); 'X' = it is gone. *cpu_ns: how long it ran */
+char look_at(pid_t pid, pid_t tid, int64_t *cpu_ns);
+
 /* Wait until pid has ended (a zombie counts); false if it never does. */
 bool wait_until_ended(pid_t pid);
 

@@ -333,6 +333,39 @@ bool wait_until_asleep(pid_t pid)
 	return asleep >= 3;
 }
 
+char look_at(pid_t pid, pid_t tid, int64_t *cpu_ns)
+{
+	struct effort sum = {0};
+	struct process p;
+	char task[64], path[80];
+
+	snprintf(task, sizeof task, "/proc/%d/task/%d", pid, tid);
+	snprintf(path, sizeof path, "%s/stat", task);
+	add_effort(task, &sum);
+	*cpu_ns = sum.cpu_ns;
+	return read_stat(path, &p) ? p.state : 'X';
+}
+
+bool settle_thread(pid_t pid, pid_t tid)
+{
+	int64_t start, cpu;
+	char state = look_at(pid, tid, &start);
+
+	for (int calm = 0; calm < 8 && state != 'X' && state != 'Z';) {
+		breathe();
+		state = look_at(pid, tid, &cpu);
+		calm = strchr("STt", state) ? calm + 1 : 0;
+		if (cpu - start > 100 * 1000000LL)
+			break;
+	}
+	return state != 'X' && state != 'Z';
+}
+
+bool settle(pid_t pid)
+{
+	return settle_thread(pid, pid);
+}
+
 bool wait_until_ended(pid_t pid)
 {
 	uint64_t before = 0, now;

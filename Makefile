@@ -115,7 +115,7 @@ source_of = $(firstword $(foreach f,$(3),$(if $(or $(filter $(2),$(call stem_of,
 # $(1) lab, $(2) name of the implementation, $(3) its files
 define implementation
 $(foreach s,$(call stems,$(1)),
-$(BUILD)/$(1)/$(2)/$(s).o: $(call source_of,$(1),$(s),$(3)) $(if $(filter file,$(2)),FORCE)
+$(BUILD)/$(1)/$(2)/$(s).o: $(call source_of,$(1),$(s),$(3)) $(if $(filter file-%,$(2)),FORCE)
 	@mkdir -p $$(@D)
 	@$(CC) $(COMMON_FLAGS) $$(call gnu,$$<) $(STUDENT_WARNINGS) \
 		-iquote labs/$(1) -iquote common -c $$< -o $$@
@@ -132,7 +132,7 @@ $(BUILD)/$(1)/$(2)/checks: \
 		$(BUILD)/libharness.a $(BUILD)/libcommon.a
 	@$(CC) $(LDFLAGS) $$^ -o $$@ $(TEST_LIBS)
 $(foreach s,$(call stems,$(1)),
-$(BUILD)/$(1)/$(2)/$(s).hooked.o: $(call source_of,$(1),$(s),$(3)) $(if $(filter file,$(2)),FORCE)
+$(BUILD)/$(1)/$(2)/$(s).hooked.o: $(call source_of,$(1),$(s),$(3)) $(if $(filter file-%,$(2)),FORCE)
 	@mkdir -p $$(@D)
 	@$(CC) $(COMMON_FLAGS) -fsanitize=thread $$(call gnu,$$<) $(STUDENT_WARNINGS) \
 		-iquote labs/$(1) -iquote common -c $$< -o $$@
@@ -181,6 +181,8 @@ $(eval $(call implementation,$(l),solution,)) \
 $(eval $(call implementation,$(l),student,$(wildcard labs/$(l)/*.c))) \
 $(foreach c,$(filter wrong-% right-%,$(patsubst $(l)/%,%,$(filter $(l)/%,$(asked)))), \
 $(eval $(call implementation,$(l),$(c),$(call case_file,$(l),$(c))))))
+# Two people may judge two files at the same time.
+file = file-$(subst /,_,$(FILE))
 # FILE= has its stem in its name where a lab has several, and any name else.
 ifneq ($(and $(FILE),$(THE_LAB)),)
 ifeq ($(wildcard $(FILE)),)
@@ -191,14 +193,14 @@ ifeq ($(filter $(call stem_of,$(FILE)),$(call stems,$(THE_LAB))),)
 $(error The name of FILE begins with one of: $(call stems,$(THE_LAB)), so that it is known what it replaces)
 endif
 endif
-$(eval $(call implementation,$(THE_LAB),file,$(FILE)))
+$(eval $(call implementation,$(THE_LAB),$(file),$(FILE)))
 endif
 
 include tests/bench/bench.mk
 
 # Not those of FILE=, which is built anew each time and may be gone by then.
 -include $(wildcard $(addprefix $(BUILD)/,common/*.d tests/*/*.d tests/*/*/*.d \
-	labs/*/demo/*.d $(addsuffix /*.d,$(filter-out %/file,$(asked)))))
+	labs/*/demo/*.d $(addsuffix /*.d,$(filter-out %/$(file),$(asked)))))
 
 # ---- commands --------------------------------------------------------------------
 
@@ -228,11 +230,11 @@ need-lab:
 
 .PHONY: lab hint race watch run
 lab: need-lab		## judge my lab, up to the first thing to understand
-	@tests/harness/judge $(THE_LAB) $(if $(FILE),file,student)
+	@tests/harness/judge $(THE_LAB) $(if $(FILE),$(file),student)
 hint: need-lab		## help with the next step, more of it each time
 	@$(COMMANDS)/hint $(THE_LAB)
 race: need-lab		## the order of events in which it goes wrong: PICTURE=race.svg
-	@$(COMMANDS)/race $(THE_LAB) $(if $(FILE),file,student)
+	@$(COMMANDS)/race $(THE_LAB) $(if $(FILE),$(file),student)
 watch: need-lab		## judge again on every save
 	@$(COMMANDS)/watch $(THE_LAB)
 

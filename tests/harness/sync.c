@@ -35,9 +35,15 @@ static bool wait_for(const uint32_t *value, uint32_t at_least)
 	}
 }
 
+/*
+ * When all hope was given up, whoever waits goes on, and may do what others
+ * had waited for in vain. That must not count: one that is told late, because
+ * the machine is busy, would take it for true.
+ */
 void gate_open(struct gate *g)
 {
-	__atomic_store_n(&g->open, 1, __ATOMIC_SEQ_CST);
+	if (!board->hopeless)
+		__atomic_store_n(&g->open, 1, __ATOMIC_SEQ_CST);
 	announce_event();
 }
 
@@ -53,7 +59,8 @@ bool gate_is_open(const struct gate *g)
 
 bool meeting_wait(struct meeting *m, uint32_t n)
 {
-	__atomic_add_fetch(&m->arrived, 1, __ATOMIC_SEQ_CST);
+	if (!board->hopeless)
+		__atomic_add_fetch(&m->arrived, 1, __ATOMIC_SEQ_CST);
 	announce_event();
 	return wait_for(&m->arrived, n);
 }

@@ -14,39 +14,6 @@ usage='What is not understood must not be guessed: a message on stderr, nothing 
 silent='The functions of a lab do their work in silence; to tell is the program'"'"'s part.'
 clean='A program is over when everything that it started is over.'
 
-# children_of PID - its children, in $children, the youngest last
-children_of() {
-	local stat line parent
-	children=()
-	for stat in /proc/[0-9]*/stat; do
-		read -r line 2>/dev/null <"$stat" || continue
-		read -r _ parent _ <<<"${line##*) }"
-		[ "$parent" != "$1" ] || children+=("${line%% *}")
-	done
-	mapfile -t children <<<"$(printf '%s\n' "${children[@]}" | sort -n)"
-}
-
-# until_all_work PID N - wait until so many of them are there
-until_all_work() {
-	children=()
-	while [ ${#children[@]} -lt "$2" ] && kill -0 "$1"; do
-		children_of "$1"
-	done
-}
-
-# until_gone PID... - wait until they have ended and are collected: orphans
-# are, by the supervisor
-until_gone() {
-	local pid
-	for pid; do
-		while [ -e "/proc/${pid:-none}" ]; do :; done
-	done
-}
-
-# script TEXT - a piece of bash, which may use these, under the supervisor
-export -f children_of until_all_work until_gone
-script() { supervise bash -c "$1"; }
-
 produced() { sed -n 's/^Produced: //p' <<<"$output"; }
 consumed() { sed -nE 's/^Consume(d|r [0-9]+ consumed): //p' <<<"$output"; }
 
@@ -143,9 +110,8 @@ expect_usage_error() {
 	# shellcheck disable=SC2016
 	script 'set -m
 		prodcons --items 1000000000 >/dev/null & parent=$!
-		until_all_work $parent 2
-		{ kill -KILL -- -$parent; wait $parent; } 2>/dev/null
-		until_gone "${children[@]}"
+		until_started $parent 2
+		kill_all $parent
 		prodcons --items 30'
 	expect_work 30
 }
@@ -154,11 +120,10 @@ expect_usage_error() {
 	# shellcheck disable=SC2016
 	script 'set -m
 		prodcons --items 1000000000 >/dev/null & parent=$!
-		until_all_work $parent 2
+		until_started $parent 2
 		prodcons --items 100 --consumers 2
 		status=$?
-		{ kill -KILL -- -$parent; wait $parent; } 2>/dev/null
-		until_gone "${children[@]}"
+		kill_all $parent
 		exit $status'
 	expect_equal "$(consumed | sort -n)" "$(seq 0 99)" "$names"
 	expect_work 100
@@ -173,8 +138,8 @@ expect_usage_error() {
 		# shellcheck disable=SC2016
 		script 'prodcons --items 1000000000 --consumers 2 >/dev/null &
 			parent=$!
-			until_all_work $parent 3
-			kill -KILL "${children['$victim']}"
+			until_started $parent 3
+			kill -KILL "${leaves['$victim']}"
 			wait $parent'
 		expect_status 1 "$death"
 		expect_stderr '^prodcons: a process has died' "$death"
@@ -186,10 +151,10 @@ expect_usage_error() {
 	with_the_solution_only
 	# shellcheck disable=SC2016
 	script 'prodcons --items 1000000000 >/dev/null & parent=$!
-		until_all_work $parent 2
+		until_started $parent 2
 		kill -KILL $parent
 		{ wait $parent; } 2>/dev/null
-		until_gone "${children[@]}"'
+		until_gone "${leaves[@]}"'
 	expect_status 0 "$clean"
 	expect_clean "$clean"
 }
@@ -262,8 +227,8 @@ expect_usage_error() {
 	done
 	# shellcheck disable=SC2016
 	script 'python3 '$twin' --items 1000000000 >/dev/null & parent=$!
-		until_all_work $parent 2
-		kill -KILL "${children[0]}"
+		until_started $parent 2
+		kill -KILL "${leaves[0]}"
 		wait $parent'
 	expect_status 1 "$death"
 	expect_stderr 'a process has died' "$death"

@@ -26,34 +26,13 @@ rounds() {
 
 ends=$'Child: end of file\nParent: end of file\n'$all
 
-# child_of PID - its child, in $child, when there is one
-child_of() {
-	local stat line parent
-	child=
-	for stat in /proc/[0-9]*/stat; do
-		read -r line 2>/dev/null <"$stat" || continue
-		read -r _ parent _ <<<"${line##*) }"
-		[ "$parent" != "$1" ] || child=${line%% *}
-	done
-}
-
-until_it_has_one() {
-	child=
-	while [ -z "$child" ] && kill -0 "$1"; do child_of "$1"; done
-}
-
-until_gone() {
-	while [ -e "/proc/${1:-none}" ]; do :; done
-}
-
 # until_at PATH PID - wait until the name is there, or the process is not
 until_at() {
 	while [ ! -e "$1" ] && kill -0 "$2"; do :; done
 }
 
 # script TEXT - a piece of bash, which may use these, under the supervisor
-export -f child_of until_it_has_one until_gone until_at
-script() { supervise bash -c "$1"; }
+export -f until_at
 
 expect_well() {	# LINES WHY
 	expect_output "$1" "$2"
@@ -159,8 +138,8 @@ left: *" "$names"
 @test "when the child is killed the parent says so" {
 	# shellcheck disable=SC2016
 	script 'duplex --count 1000000 >/dev/null & parent=$!
-		until_it_has_one $parent
-		kill -KILL $child
+		until_started $parent 1
+		kill -KILL $leaves
 		wait $parent'
 	expect_status 1 "$death"
 	expect_stderr 'duplex: ' "$death"
@@ -170,17 +149,17 @@ left: *" "$names"
 @test "when the parent is killed the child ends" {
 	# shellcheck disable=SC2016
 	script 'duplex --count 1000000 >/dev/null & parent=$!
-		until_it_has_one $parent
+		until_started $parent 1
 		kill -KILL $parent
 		wait $parent
-		until_gone $child'
+		until_gone "${tree[@]}"'
 	expect_clean "$over"
 	# shellcheck disable=SC2016
 	script 'duplex --count 1000000 --simplex >/dev/null & parent=$!
-		until_it_has_one $parent
+		until_started $parent 1
 		kill -KILL $parent
 		wait $parent
-		until_gone $child'
+		until_gone "${tree[@]}"'
 	expect_clean "$clean"
 }
 

@@ -14,27 +14,6 @@ usage='What is not understood must not be guessed: a message on stderr, nothing 
 silent='The functions of a lab do their work in silence; to tell is the program'"'"'s part.'
 clean='A program is over when everything that it started is over.'
 
-# until_all_count PID - wait until four of them are there, in $children
-until_all_count() {
-	children=()
-	while [ ${#children[@]} -lt 4 ] && kill -0 "$1"; do
-		read -ra children <"/proc/$1/task/$1/children" || true
-	done
-}
-
-# until_gone PID... - wait until they have ended and are collected: orphans
-# are, by the supervisor
-until_gone() {
-	local pid
-	for pid; do
-		while [ -e "/proc/${pid:-none}" ]; do sleep 0.002; done
-	done
-}
-
-# script TEXT - a piece of bash, which may use these, under the supervisor
-export -f until_all_count until_gone
-script() { supervise bash -c "$1"; }
-
 expect_total() {	# TOTAL WHY
 	expect_output "Final counter value: $1" "$2"
 	expect_status 0 'All went well.'
@@ -108,10 +87,8 @@ expect_usage_error() {
 	# shellcheck disable=SC2016
 	local killed='set -m
 		counter --increments 1000000000 >/dev/null & parent=$!
-		until_all_count $parent
-		kill -KILL -- -$parent
-		wait $parent
-		until_gone "${children[@]}"'
+		until_started $parent 4
+		kill_all $parent'
 	script "$killed; true"
 	expect_clean "$names"
 	script "$killed; counter --increments 5000"
@@ -124,12 +101,10 @@ expect_usage_error() {
 	# shellcheck disable=SC2016
 	script 'set -m
 		counter --increments 1000000000 >/dev/null & parent=$!
-		until_all_count $parent
+		until_started $parent 4
 		counter --increments 5000
 		status=$?
-		kill -KILL -- -$parent
-		wait $parent
-		until_gone "${children[@]}"
+		kill_all $parent
 		exit $status'
 	expect_output 'Final counter value: 20000' "$names"
 	expect_status 0 "$names"
@@ -142,8 +117,8 @@ expect_usage_error() {
 	for unsafe in "${ways[@]}"; do
 		# shellcheck disable=SC2016
 		script 'counter --increments 1000000000 '"$unsafe"' & parent=$!
-			until_all_count $parent
-			kill -KILL "${children[-1]}"
+			until_started $parent 4
+			kill -KILL "${leaves[-1]}"
 			wait $parent'
 		[ "$output" != 'Final counter value: 4000000000' ] ||
 			skip 'all had counted before one could be killed'
@@ -159,10 +134,10 @@ expect_usage_error() {
 	with_the_solution_only
 	# shellcheck disable=SC2016
 	script 'counter --increments 1000000000 & parent=$!
-		until_all_count $parent
+		until_started $parent 4
 		kill -KILL $parent
 		wait $parent
-		until_gone "${children[@]}"'
+		until_gone "${leaves[@]}"'
 	expect_status 0 "$clean"
 	expect_output '' "$death"
 	expect_clean "$clean"
@@ -238,8 +213,8 @@ expect_usage_error() {
 	fi
 	# shellcheck disable=SC2016
 	script 'python3 '$twin' --increments 1000000000 & parent=$!
-		until_all_count $parent
-		kill -KILL "${children[-1]}"
+		until_started $parent 4
+		kill -KILL "${leaves[-1]}"
 		wait $parent'
 	expect_status 1 "$death"
 	expect_output '' "$death"

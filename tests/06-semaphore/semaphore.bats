@@ -17,66 +17,13 @@ usage='What is not understood must not be guessed: a message on stderr, nothing 
 silent='The functions of a lab do their work in silence; to tell is the program'"'"'s part.'
 clean='A program is over when everything that it started is over.'
 
-# tree_of PID - the processes below it, in $tree, those of them that have no
-# children, in $leaves, and those that are in its session, in $ours
-tree_of() {
-	local stat line pid parent session p
-	local -A parents=() sessions=() has=()
-	for stat in /proc/[0-9]*/stat; do
-		read -r line 2>/dev/null <"$stat" || continue
-		pid=${line%% *}
-		read -r _ parent _ session _ <<<"${line##*) }"
-		parents[$pid]=$parent
-		sessions[$pid]=$session
-		has[$parent]=1
-	done
-	tree=() leaves=() ours=()
-	for pid in "${!parents[@]}"; do
-		for ((p = parents[$pid]; p > 1; p = ${parents[$p]:-0})); do
-			[ "$p" = "$1" ] || continue
-			tree+=("$pid")
-			[ -n "${has[$pid]:-}" ] || leaves+=("$pid")
-			[ "${sessions[$pid]}" != "${sessions[$1]}" ] ||
-				ours+=("$pid")
-			break
-		done
-	done
-}
-
-# kill_all PID - it and what it has started. Not all of that need be in its
-# process group; but what has a session of its own may want to clear up.
-kill_all() {
-	tree_of "$1"
-	kill -KILL "$1" "${ours[@]}" 2>/dev/null
-	wait "$1"
-	until_gone "${tree[@]}"
-}
-
-# until_started PID N - wait until N workers of it are there
-until_started() {
-	leaves=()
-	while [ ${#leaves[@]} -lt "$2" ] && kill -0 "$1"; do
-		tree_of "$1"
-	done
-}
-
 # until_entered FILE N - wait until so many have entered
 until_entered() {
 	until [ "$(grep -c ' entered, ' "$1")" -ge "$2" ]; do :; done
 }
 
-# until_gone PID... - wait until they have ended and are collected: orphans
-# are, by the supervisor
-until_gone() {
-	local pid
-	for pid; do
-		while [ -e "/proc/${pid:-none}" ]; do :; done
-	done
-}
-
 # script TEXT - a piece of bash, which may use these, under the supervisor
-export -f tree_of kill_all until_started until_entered until_gone
-script() { supervise bash -c "$1"; }
+export -f until_entered
 
 # lines_of WORKERS FAIL_EVERY - all lines, without the number of places left
 lines_of() {

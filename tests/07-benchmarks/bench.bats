@@ -17,7 +17,6 @@ silent='The functions of a lab do their work in silence; to tell is the program'
 clean='A program is over when everything that it started is over.'
 twin='The Python program does the same job.'
 
-script() { supervise bash -c "$1"; }
 
 # column N - of the rows
 column() { tail -n +2 <<<"$output" | cut -d , -f "$1"; }
@@ -140,26 +139,6 @@ expect_usage_error() {
 	expect_clean "$clean"
 }
 
-# three_of PID - wait for three children of it, and tell them; nothing if there
-# never are three
-three_of() {
-	local children=()
-	while [ ${#children[@]} -lt 3 ] && kill -0 "$1"; do
-		read -ra children <<<"$(<"/proc/$1/task/$1/children")"
-	done 2>/dev/null
-	echo "${children[@]}"
-}
-
-# until_gone PID... - wait until they have ended and are collected: orphans
-# are, by the supervisor
-until_gone() {
-	local pid
-	for pid; do
-		while [ -e "/proc/$pid" ]; do :; done
-	done
-}
-export -f three_of until_gone
-
 @test "when a worker is killed there is no row for it, and nobody is left" {
 	with_the_solution_only
 	local program
@@ -167,7 +146,8 @@ export -f three_of until_gone
 		# shellcheck disable=SC2016
 		script "$program"' --csv --work sleep --seconds 0.6 --n 3 --workers 3 \
 			--modes processes & parent=$!
-			kill -KILL $(three_of $parent | cut -d " " -f 1) 2>/dev/null
+			until_started $parent 3
+			kill -KILL ${leaves[0]} 2>/dev/null
 			wait $parent'
 		[ "$(wc -l <<<"$output")" = 2 ] ||
 			skip 'all were through before one could be killed'
@@ -183,10 +163,10 @@ export -f three_of until_gone
 	# shellcheck disable=SC2016
 	script 'bench --csv --work sleep --seconds 0.6 --n 3 --workers 3 \
 			--modes processes >/dev/null & parent=$!
-		children=$(three_of $parent)
+		until_started $parent 3
 		kill -KILL $parent
 		wait $parent
-		until_gone $children'
+		until_gone "${leaves[@]}"'
 	expect_status 0 "$clean"
 	expect_clean "$clean"
 }

@@ -4,6 +4,8 @@
 #   setup, teardown          are defined here; each test gives one row
 #   supervise [--limit S] [--kind file|pipe|tty] PROGRAM ARGUMENT...
 #                            sets status, output, stderr, ended, leftovers
+#   script TEXT              a piece of bash under the supervisor, which may
+#                            use the functions about processes below
 #   expect_*                 end the test as failed; WHY is one sentence
 #
 # The judge sets BIN (where the programs lie), SUPERVISE, RESULTS, LAB and
@@ -87,6 +89,75 @@ $hang" ;;
 $hang" ;;
 	esac
 }
+
+# ---- about processes, for script ----
+
+# session_of PID - its session, or nothing
+session_of() {
+	local line=
+	read -r line 2>/dev/null <"/proc/$1/stat" || true
+	read -r _ _ _ line _ <<<"${line##*) }"
+	echo "$line"
+}
+
+# tree_of PID - the processes below it, parents first, in $tree; those of them
+# that have no children, in $leaves; those in its session, in $ours
+tree_of() {
+	local todo=("$1") file pids kids session
+	session=$(session_of "$1")
+	tree=() leaves=() ours=()
+	while [ ${#todo[@]} -gt 0 ]; do
+		kids=()
+		for file in "/proc/${todo[0]}"/task/*/children; do
+			pids=()
+			read -ra pids 2>/dev/null <"$file" || true
+			kids+=("${pids[@]}")
+		done
+		if [ "${todo[0]}" != "$1" ]; then
+			tree+=("${todo[0]}")
+			[ ${#kids[@]} -gt 0 ] || leaves+=("${todo[0]}")
+			[ "$(session_of "${todo[0]}")" != "$session" ] ||
+				ours+=("${todo[0]}")
+		fi
+		todo=("${todo[@]:1}" "${kids[@]}")
+	done
+}
+
+# until_started PID N - wait until N processes that have no children are below
+# it, in $leaves: the workers, whoever started them
+until_started() {
+	leaves=()
+	while [ ${#leaves[@]} -lt "$2" ] && kill -0 "$1" 2>/dev/null; do
+		tree_of "$1"
+	done
+}
+
+# until_gone PID... - wait until they have ended and are collected: orphans
+# are, by the supervisor
+until_gone() {
+	local pid
+	for pid; do
+		while [ -e "/proc/${pid:-none}" ]; do sleep 0.005; done
+	done
+}
+
+# kill_all PID - it and all that it has started, and what that starts meanwhile.
+# But what has a session of its own may want to clear up.
+kill_all() {
+	local all=()
+	tree_of "$1"
+	while [ ${#ours[@]} -gt 0 ]; do
+		all+=("${tree[@]}")
+		kill -KILL "$1" "${ours[@]}"
+		tree_of "$1"
+	done
+	kill -KILL "$1"
+	wait "$1"
+	until_gone "${all[@]}"
+} 2>/dev/null	# where bash tells who was killed
+
+export -f session_of tree_of until_started until_gone kill_all
+script() { supervise bash -c "$1"; }
 
 # For what does not depend on the student's file: no row for others.
 with_the_solution_only() {

@@ -153,8 +153,8 @@ def check_console(block, name, args, report):
     path = ":".join([*map(os.path.abspath, args.bin), os.environ["PATH"]])
     env = os.environ | {"PATH": path, "LC_ALL": "C.UTF-8", "TERM": "dumb"}
     # As a person types it: a make below make says where it is.
-    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
-        env.pop(name, None)
+    for variable in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
+        env.pop(variable, None)
     for (number, command, shown), wanted in zip(found, statuses):
         where, check = f"{name}:{number}", f"`{command}` prints what is shown"
         if "not run" in notes:

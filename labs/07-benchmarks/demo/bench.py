@@ -462,8 +462,8 @@ def measure_memory(mode, workers, data, args):
         line(f"{mode},{workers},{args.data * 1024},{resident:.1f},{added:.1f},"
              f"{tables:.1f}")
     else:
-        line(f"{mode:10} {workers:7} {resident:12.0f} {added:12.0f} "
-             f"{tables:12.0f}")
+        line(f"{mode:10} {workers:7} {round(resident):12} {round(added):12} "
+             f"{round(tables):12}")
 
 
 def measure_all_memory(args):

@@ -219,9 +219,9 @@ static void memory_print(const struct memory_crew *c,
 		fl_line("%s,%d,%zu,%.1f,%.1f,%.1f", memory_kinds[c->kind],
 			c->workers, c->size / 1024, resident, added, tables);
 	else
-		fl_line("%-10s %7d %12.0f %12.0f %12.0f",
-			memory_kinds[c->kind], c->workers, resident, added,
-			tables);
+		fl_line("%-10s %7d %12ld %12ld %12ld",
+			memory_kinds[c->kind], c->workers, lround(resident),
+			lround(added), lround(tables));
 }
 
 static void memory_measure(struct memory_crew *c, bool csv)

@@ -182,7 +182,8 @@ static void raise_it(void *arg)
 	if (!create(s, s->initial, false))
 		return;
 	for (int i = 0; i < EXTRA; i++) {
-		s->number[0] += i % 2 ? ask(give) : semaphore_release(sem);
+		s->number[0] += (i % 2 ? ask(give) :
+				 semaphore_release(sem)) != 0;
 		s->number[1 + i] = semaphore_value(sem);
 	}
 	for (int i = 0; i < s->initial + EXTRA; i++)
@@ -335,6 +336,10 @@ static void check_crowd(void)
 		expect_created(s);
 		expect(s->peak.most <= 2, WHY_MANY, "never more than 2 are "
 		       "inside", "%d at once", s->peak.most);
+		for (int i = 0; i < VISITORS; i++)
+			expect(s->got[i] != 1, "Time ran out where there is "
+			       "time enough, or no limit at all.", text("%s "
+			       "returns 0", function_of(way)), "%d", s->got[i]);
 		expect(s->number[0] == 1, WHY_01, "2 are inside at once",
 		       "the second stays outside");
 		expect(s->number[1] == 3, WHY_14, "when one of two has left "
@@ -726,23 +731,29 @@ static void wait_long(int i)
 {
 	come(i);
 	facts->got[i] = semaphore_acquire(sem, facts->limits[i]);
+	facts->errs[i] = errno;
 	facts->early += !gate_is_open(&facts->go);
 	if (facts->got[i] == 0)
 		semaphore_release(sem);
 }
 
+enum limit { HUGE_LIMIT, NEGATIVE_LIMIT, ODD_LIMIT };
+
 static void wait_very_long(void *arg)
 {
-	static const double huge[] = { 1e5, 1e10, 1e19, 1e300, INFINITY };
-	static const double negative[] = { -0.5, -1e-9, -3600, -1e300,
-					   -INFINITY };
+	static const double all[][5] = {
+		[HUGE_LIMIT] = { 1e5, 1e10, 1e19, 1e300, INFINITY },
+		[NEGATIVE_LIMIT] = { -0.5, -1e-9, -3600, -1e300, -INFINITY },
+		[ODD_LIMIT] = { 1000.999999, 999.9999999, 99.99999999,
+				1000.99999999, 500.999999999 },
+	};
 	struct facts *s = arg;
 
 	if (!create(s, 1, false))
 		return;
 	child(0, holder);
 	for (int i = 1; i <= 5; i++) {
-		s->limits[i] = s->number[15] ? negative[i - 1] : huge[i - 1];
+		s->limits[i] = all[s->number[15]][i - 1];
 		child(i, wait_long);
 	}
 	gate_open(&s->forked);
@@ -750,32 +761,39 @@ static void wait_very_long(void *arg)
 	semaphore_destroy(sem);
 }
 
-static void check_wait_long(bool negative, const char *why)
+static void check_wait_long(enum limit which, const char *why)
 {
 	struct facts *s = shared(sizeof *s);
 
-	s->number[15] = negative;
+	s->number[15] = (int)which;
 	fence(&(struct fence){ .scenario = wait_very_long, .director = let_go,
 			       .shared = s, .why_stuck = why });
 	expect_created(s);
 	for (int i = 1; i <= 5; i++)
 		expect(s->got[i] == 0, why, text("an acquire with a limit of "
-		       "%g s waits until there is a place", s->limits[i]),
-		       "it returned %d", s->got[i]);
+		       "%.10g s waits until there is a place", s->limits[i]),
+		       "it returned %d%s%s", s->got[i], s->got[i] == -1 ?
+		       ", " : "", s->got[i] == -1 ? strerror(s->errs[i]) : "");
 	expect(s->early == 0, why, "nobody gives up early", "%d did",
 	       s->early);
 }
 
 static void check_huge(void)
 {
-	check_wait_long(false, "The time does not fit into the type you chose, "
-			"and C does not tell you.");
+	check_wait_long(HUGE_LIMIT, "The time does not fit into the type you "
+			"chose, and C does not tell you.");
+}
+
+static void check_odd(void)
+{
+	check_wait_long(ODD_LIMIT, "A second has 1,000,000,000 nanoseconds; "
+			"when they are reached another second begins.");
 }
 
 static void check_for_ever(void)
 {
-	check_wait_long(true, "Every negative limit waits for ever, not only "
-			"one of them.");
+	check_wait_long(NEGATIVE_LIMIT, "Every negative limit waits for ever, "
+			"not only one of them.");
 }
 
 /* ---- semaphore_with ----------------------------------------------------- */
@@ -998,6 +1016,8 @@ static const struct check checks[] = {
 	FUNCTION("no place is no place, however many wait for one",
 		 check_value_while_waiting, semaphore_value),
 	FUNCTION("a signal is no place", check_interrupted,
+		 semaphore_acquire),
+	FUNCTION("a limit may be any part of a second", check_odd,
 		 semaphore_acquire),
 	FUNCTION("a wait ends at its limit", check_limit, semaphore_acquire),
 	FUNCTION("a huge limit is no small one", check_huge,

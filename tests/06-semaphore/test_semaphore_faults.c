@@ -2,6 +2,8 @@
  * system refuses or interrupts. */
 #include "facts.h"
 
+#include <pthread.h>
+
 static int count_mappings(void)
 {
 	static char line[4096];
@@ -350,12 +352,88 @@ static void check_no_descriptor(void)
 
 static void check_no_init(void)
 {
-	refuse("init", EAGAIN);
+	static const struct fault refusals[] = {
+		{ "init", EAGAIN, 0, false },
+		{ "sem_open", EMFILE, 0, false },
+		{ "sysv", ENOSPC, 0, false },
+		{ NULL, 0, 0, false },
+	};
+	struct facts *s = shared(sizeof *s);
+
+	fault_sweep_all(&(struct fence){ .scenario = try_it_out, .shared = s,
+		.why_stuck = why_half }, sizeof *s, refusals, NULL, judge_try);
 }
 
 static void check_no_server(void)
 {
 	refuse("fork", EAGAIN);
+}
+
+/* ---- those that were started, when another one cannot be ---------------- */
+
+enum { CREW = 4 };
+
+/* Before a worker is started, let those before it come into the room: so
+ * they are there when the next one cannot be started. */
+static void wait_for_earlier(void)
+{
+	pid_t list[FAMILY];
+	int n = family(list);
+
+	for (int i = 0; i < n; i++)
+		if (list[i] == getpid())
+			list[i] = 0;
+	settle_each(list, n);
+}
+
+static void run_short_handed(void *arg)
+{
+	struct facts *s = arg;
+
+	if (!create(s, CREW, true))
+		return;
+	s->number[7] = fault_hits() > 0;
+	pthread_atfork(wait_for_earlier, NULL, NULL);
+	run_workers(CREW, stay);
+	gate_open(&s->over);
+	semaphore_destroy(sem);
+}
+
+static void let_go_when_struck(void *arg)
+{
+	const struct timespec ms = { .tv_nsec = 1000000 };
+	struct facts *s = arg;
+
+	while (fault_hits() == 0 && s->entered < CREW &&
+	       !gate_is_open(&s->over))
+		syscall(SYS_nanosleep, &ms, NULL);
+	all_settle();
+	gate_open(&s->go);
+}
+
+static void judge_short_handed(void *arg, const struct fence_end *end)
+{
+	static const char why[] = "One worker could not be started, and those "
+				  "that were do not come to their end.";
+	struct facts *s = arg;
+	const struct outcome *o = &s->run[0];
+
+	expect(end->how == FENCE_FINISHED, why, "an error is reported",
+	       "the caller did not come through");
+	if (!s->created || s->number[7])
+		return;
+	expect(o->entered == o->left, why, "who is in the room when the next "
+	       "one cannot be started leaves it", "%d came in, %d left",
+	       o->entered, o->left);
+}
+
+static void check_short_handed(void)
+{
+	struct facts *s = shared(sizeof *s);
+
+	fault_sweep(&(struct fence){ .scenario = run_short_handed,
+		.director = let_go_when_struck, .shared = s }, sizeof *s,
+		"fork", EAGAIN, NULL, judge_short_handed);
 }
 
 /* ---- a worker that cannot be started ------------------------------------ */
@@ -452,6 +530,113 @@ static void check_run_refused(void)
 	fault_sweep_all(&(struct fence){ .scenario = run_refused, .shared = s,
 		.why_stuck = why_needed }, sizeof *s, refusals, NULL,
 		judge_refused);
+}
+
+/* ---- what piles up when the system refuses again and again -------------- */
+
+enum { AGAIN = 5, SETTLED = 2, CALLS = 12 };
+
+static const struct fault repeated[] = {
+	{ "mmap", ENOMEM, 0, false },
+	{ "malloc", ENOMEM, 0, false },
+	{ "descriptors", EMFILE, 0, false },
+	{ "init", EAGAIN, 0, false },
+	{ "sem_open", EMFILE, 0, false },
+	{ "sysv", ENOSPC, 0, false },
+	{ "fork", EAGAIN, 0, false },
+	{ "pthread_create", EAGAIN, 0, false },
+	{ NULL, 0, 0, false },
+};
+
+static const struct fault no_fault;
+
+/* Both return how often the fault struck. */
+static int create_refused(const struct fault *fault)
+{
+	struct semaphore *s;
+	int hits;
+
+	fault_set(fault);
+	s = semaphore_create(1, true);
+	hits = fault_hits();
+	fault_set(&no_fault);
+	if (s != NULL)
+		semaphore_destroy(s);
+	return hits;
+}
+
+/* A place that could not be given back is gone: a new semaphore each time. */
+static int run_refused_again(const struct fault *fault)
+{
+	int hits = 0;
+
+	sem = semaphore_create(2, true);
+	if (sem == NULL)
+		return 0;
+	fault_set(fault);
+	semaphore_run(sem, 2, pass, NULL, NULL);
+	hits = fault_hits();
+	fault_set(&no_fault);
+	semaphore_destroy(sem);
+	return hits;
+}
+
+/* How many more mappings are there after the later ones of these refusals?
+ * False when there is no more to be tried. */
+static bool refuse_again(const struct fault *fault,
+			 int (*refused)(const struct fault *fault))
+{
+	int mappings = 0;
+
+	for (int i = 0; i < AGAIN; i++) {
+		if (i == SETTLED)
+			mappings = count_mappings();
+		if (refused(fault) == 0)
+			return false;
+	}
+	mappings = count_mappings() - mappings;
+	if (mappings >= AGAIN - SETTLED)
+		facts->number[1] = mappings;
+	return facts->number[1] == 0;
+}
+
+/* number[3]: which of the calls it was, and at which of its turns. */
+static void refuse_each(void *arg)
+{
+	struct facts *s = facts = arg;
+
+	for (int i = 0; repeated[i].call != NULL; i++) {
+		struct fault fault = repeated[i];
+
+		for (fault.k = 1; fault.k <= CALLS; fault.k++) {
+			s->number[3] = i;
+			s->number[4] = fault.k;
+			if (!refuse_again(&fault, s->initial > 0 ?
+					  run_refused_again : create_refused))
+				break;
+		}
+		if (s->number[1] > 0)
+			break;
+	}
+}
+
+static void check_refused_again(void)
+{
+	for (int run = 0; run < 2; run++) {
+		struct facts *s = shared(sizeof *s);
+		_Atomic int *n = s->number;
+
+		s->initial = run;
+		fence(&(struct fence){ .scenario = refuse_each, .shared = s,
+				       .why_stuck = why_needed });
+		expect(n[1] == 0, "Each time that the system refuses, some "
+		       "memory is never given back.", text("as many mappings "
+		       "after each %s that fails", run ? "semaphore_run" :
+		       "semaphore_create"), "%d more after %d times, where "
+		       "number %d of %s fails", n[1], AGAIN - SETTLED, n[4],
+		       repeated[n[3]].call);
+		expect_clean(NULL);
+	}
 }
 
 /* ---- interruptions ------------------------------------------------------ */
@@ -576,6 +761,8 @@ static const struct check checks[] = {
 	  (const void *)semaphore_create },
 	{ "leftovers", "a program that is killed leaves nothing behind",
 	  check_killed, (const void *)semaphore_create },
+	{ "faults", "when one cannot be started the others come to their end",
+	  check_short_handed, (const void *)semaphore_run },
 	{ "faults", "a worker that cannot be started is reported",
 	  check_no_worker, (const void *)semaphore_run },
 	{ "faults", "memory that cannot be mapped is reported",
@@ -590,6 +777,8 @@ static const struct check checks[] = {
 	  check_no_server, (const void *)semaphore_create },
 	{ "faults", "what a run cannot have is reported", check_run_refused,
 	  (const void *)semaphore_run },
+	{ "faults", "what is refused leaves nothing behind",
+	  check_refused_again, (const void *)semaphore_create },
 	{ "faults", "a call that a signal interrupts is repeated",
 	  check_interrupted_calls, (const void *)semaphore_acquire },
 	{ "faults", "a run goes on when a signal interrupts a call",

@@ -1,7 +1,6 @@
 /* So many workers, each once in the room: living, failing and dying. */
 #include "facts.h"
 
-#include <dirent.h>
 #include <sys/mman.h>
 
 static void expect_done(const struct facts *s, int k, int value, int workers)
@@ -14,6 +13,8 @@ static void expect_done(const struct facts *s, int k, int value, int workers)
 	expect(o->left == workers, "The caller goes on before all workers are "
 	       "through.", text("%d have left the room by then", workers),
 	       "%d", o->left);
+	expect(o->value <= value, "A place was given back that nobody had.",
+	       text("the value is %d as before", value), "%d", o->value);
 	expect(o->value == value, WHY_08, text("the value is %d as before",
 	       value), "%d", o->value);
 }
@@ -152,71 +153,6 @@ static void run_crowd(void *arg)
 		return;
 	run_workers(WORKERS, take_turns);
 	semaphore_destroy(sem);
-}
-
-/* ---- the family of the caller ------------------------------------------- */
-
-static pid_t parent_of(const char *pid)
-{
-	char path[300];
-	int parent = 0;
-	FILE *f;
-
-	snprintf(path, sizeof path, "/proc/%s/stat", pid);
-	f = fopen(path, "re");
-	if (f != NULL && fscanf(f, "%*d (%*[^)]) %*c %d", &parent) != 1)
-		parent = 0;
-	if (f != NULL)
-		fclose(f);
-	return parent;
-}
-
-/* All processes and their parents, as they are now; how many. */
-static int all_processes(pid_t (*list)[2], int most)
-{
-	DIR *proc = opendir("/proc");
-	struct dirent *e;
-	int n = 0;
-
-	while (proc != NULL && n < most && (e = readdir(proc)) != NULL)
-		if (e->d_name[0] >= '1' && e->d_name[0] <= '9') {
-			list[n][0] = atoi(e->d_name);
-			list[n++][1] = parent_of(e->d_name);
-		}
-	if (proc != NULL)
-		closedir(proc);
-	return n;
-}
-
-enum { FAMILY = MANY, PROCESSES = 4096 };
-
-/* The caller, its children, theirs, ...; how many. */
-static int family(pid_t *list)
-{
-	static pid_t all[PROCESSES][2];
-	int n = 1, processes = all_processes(all, PROCESSES);
-
-	list[0] = fence_pid();
-	for (int i = 0; i < n; i++)
-		for (int k = 0; k < processes && n < FAMILY; k++)
-			if (all[k][1] == list[i])
-				list[n++] = all[k][0];
-	return n;
-}
-
-/* Nobody can go on by himself. */
-static void all_settle(void)
-{
-	pid_t list[FAMILY];
-	int n, before = 0;
-
-	for (int i = 0; i < 20; i++) {
-		n = family(list);
-		if (n == before)
-			return;
-		settle_each(list, n);
-		before = n;
-	}
 }
 
 /*
@@ -403,12 +339,17 @@ static void run_beside(void *arg)
 	semaphore_destroy(sem);
 }
 
-/* Nobody has a place, until somebody outside gives two. */
+/* Nobody has a place, until somebody outside gives two: one, and when that
+ * was taken another. */
 static void open_from_outside(int i)
 {
+	const struct timespec ms = { .tv_nsec = 1000000 };
+
 	gate_wait(&facts->over);
-	for (int k = 0; k < 2; k++)
-		facts->number[i] += semaphore_release(sem) != 0;
+	facts->number[i] += semaphore_release(sem) != 0;
+	for (int k = 0; k < 2000 && facts->entered == 0; k++)
+		syscall(SYS_nanosleep, &ms, NULL);
+	facts->number[i] += semaphore_release(sem) != 0;
 }
 
 static void run_closed(void *arg)
@@ -454,7 +395,8 @@ static void check_others(void)
 	       "in the end both places are free", "%d and %d", s->run[0].most,
 	       s->number[1]);
 	fence(&(struct fence){ .scenario = run_closed, .shared = t,
-		.director = open_when_settled, .why_stuck = WHY_14 });
+		.director = open_when_settled, .why_stuck = "Places are given "
+		"from outside, and workers who wait for one are not let in." });
 	expect_created(t);
 	expect(t->number[2] == 0, why, "nobody gets in where no place is free",
 	       "%d did", t->number[2]);
@@ -873,6 +815,52 @@ static void check_interrupted(void)
 	expect_clean(NULL);
 }
 
+/* ---- signals in the room ------------------------------------------------ */
+
+/* number[worker]: how many signals are blocked there, or not, in another way
+ * than for the caller, who has blocked one of them. */
+static int look_at_signals(int worker, void *arg)
+{
+	sigset_t mask;
+
+	come_in(worker);
+	sigprocmask(SIG_BLOCK, NULL, &mask);
+	for (int sig = 1; sig < 32; sig++)
+		((struct facts *)arg)->number[worker] +=
+			sigismember(&mask, sig) != (sig == SIGUSR2);
+	return go_out();
+}
+
+static void run_with_mask(void *arg)
+{
+	struct facts *s = arg;
+	sigset_t mask;
+
+	if (!create(s, 2, false))
+		return;
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGUSR2);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
+	run_workers(3, look_at_signals);
+	sigprocmask(SIG_UNBLOCK, &mask, NULL);
+	semaphore_destroy(sem);
+}
+
+static void check_mask(void)
+{
+	struct facts *s = shared(sizeof *s);
+
+	fence(&(struct fence){ .scenario = run_with_mask, .shared = s });
+	expect_created(s);
+	for (int i = 0; i < 3; i++)
+		expect(s->number[i] == 0, "A worker is a copy of the process "
+		       "that starts it, and inherits what is blocked there.",
+		       "signals are blocked in the room as they were for the "
+		       "caller, and no others", "%d are not", s->number[i]);
+	expect_done(s, 0, 2, 3);
+	expect_clean(NULL);
+}
+
 /* Who is stopped in the room has not left it. */
 static void stop_one_inside(void *arg)
 {
@@ -991,11 +979,17 @@ static int fail_or_die(int worker, void *arg)
 	return facts->runs == 1 ? worker : 0;
 }
 
+static const char words[] = "what the caller has to say";
+
+/* The caller has begun to write, and what it wrote is still in its memory:
+ * in that of its workers, too. */
 static void in_silence(void *arg)
 {
-	int said = memfd_create("said", 0);
+	int said = memfd_create("said", 0), own = memfd_create("own", 0);
+	FILE *file = fdopen(dup(own), "w");
 	struct facts *s = arg;
 
+	fputs(words, file);
 	dup2(said, STDOUT_FILENO);
 	dup2(said, STDERR_FILENO);
 	if (!create(s, 2, true))
@@ -1005,8 +999,11 @@ static void in_silence(void *arg)
 	run_workers(-1, fail_or_die);
 	fflush(NULL);
 	s->number[0] = (int)lseek(said, 0, SEEK_END);
+	fclose(file);
+	s->number[1] = (int)lseek(own, 0, SEEK_END);
 	semaphore_destroy(sem);
 	close(said);
+	close(own);
 }
 
 static void check_silence(void)
@@ -1018,6 +1015,10 @@ static void check_silence(void)
 	expect(s->number[0] == 0, "A function of the lab speaks to its caller, "
 	       "by what it returns, and to nobody else.", "nothing is printed",
 	       "%d bytes on stdout or stderr", s->number[0]);
+	expect(s->number[1] == sizeof words - 1, "A worker begins with a copy "
+	       "of what its caller has not written yet; who ends by exit() "
+	       "writes it once more.", text("%d bytes, which the caller wrote",
+	       (int)sizeof words - 1), "%d bytes", s->number[1]);
 	expect_clean(NULL);
 }
 
@@ -1027,15 +1028,17 @@ static void check_silence(void)
 static const struct check checks[] = {
 	FUNCTION("each worker is once in the room", check_each_once),
 	FUNCTION("less than one worker is refused", check_none),
+	FUNCTION("all workers are started at once", check_all_started),
 	FUNCTION("two are in the room, and when one leaves a third gets in",
 		 check_crowd),
 	FUNCTION("as many can be in the room as there are places", check_most),
-	FUNCTION("all workers are started at once", check_all_started),
 	FUNCTION("other children are left alone", check_other_children),
 	FUNCTION("the workers go in under the semaphore that is given",
 		 check_others),
 	FUNCTION("two callers share the places", check_two_callers),
 	FUNCTION("a room that fails keeps no place", check_failing),
+	FUNCTION("signals are blocked in the room as for the caller",
+		 check_mask),
 	FUNCTION("a place is given back as soon as its worker is gone",
 		 check_at_once),
 	FUNCTION("a worker that dies in the room keeps no place",

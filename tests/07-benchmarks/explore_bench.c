@@ -189,6 +189,37 @@ static void gil(void)
 	       "worker's item comes between two of a chunk", "in none of them");
 }
 
+/* With a third, somebody is woken whose turn it is not. */
+static void run_three(void *shared)
+{
+	struct facts *f = shared;
+
+	f->expected = 3;
+	counter = 0;
+	f->run = bench_gil(compute, 3, f, 3, 1);
+	f->error = errno;
+	f->counted = counter;
+}
+
+static const char *why_forgotten(const struct finding *f)
+{
+	if (f->how == FOUND_STUCK)
+		return "Who lets the lock go wakes one of those who wait, and "
+		       "it is not always the one whose turn it is.";
+	return why_together(f);
+}
+
+static void three(void)
+{
+	struct facts *f = facts = shared(sizeof *f);
+
+	handed_on = shared(sizeof *handed_on);
+	explore(&(struct exploration){
+		.scenario = run_three, .judge = one_computes, .shared = f,
+		.size = sizeof *f, .why = why_forgotten, .schedules = 100,
+		.expected = "each of three has its turn" });
+}
+
 /* ---- outside the lock ----------------------------------------------- */
 
 static void wait_a_little(void *arg)
@@ -324,6 +355,8 @@ static const struct check checks[] = {
 	  threads, (const void *)bench_threads },
 	{ "interleavings", "under the lock one computes at a time, whatever "
 	  "the order", gil, (const void *)bench_gil },
+	{ "interleavings", "under the lock nobody is forgotten, whatever the "
+	  "order", three, (const void *)bench_gil },
 	{ "interleavings", "who has waited outside the lock computes under it "
 	  "again, whatever the order", waiting,
 	  (const void *)bench_allow_threads },

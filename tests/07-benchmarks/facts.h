@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,7 +41,8 @@ struct facts {
 	_Atomic int calls, strange;	/* strange: an item that is none */
 	_Atomic long strange_item;
 	_Atomic int gave_up, handlers, other_arg;
-	struct meeting meeting;
+	struct meeting meeting, again;
+	_Atomic int came;		/* before the first gave up */
 	struct gate inside, go;
 	struct peak peak;
 	int workers;
@@ -88,8 +90,9 @@ static inline uint64_t note_item(long index, void *arg)
 /* As many items as there are workers must be there at the same time. */
 static inline uint64_t meet_at_item(long index, void *arg)
 {
-	if (!meeting_wait(&facts->meeting, (uint32_t)facts->workers))
-		facts->gave_up++;
+	if (!meeting_wait(&facts->meeting, (uint32_t)facts->workers) &&
+	    facts->gave_up++ == 0)
+		facts->came = (int)facts->meeting.arrived;
 	return note_item(index, arg);
 }
 
@@ -190,6 +193,29 @@ static inline int settle_the_others(void)
 	return n;
 }
 
+/* ---- what is printed -------------------------------------------------- */
+
+/* From now on what this process and its children print comes to a file. */
+static inline int listen_to_output(void)
+{
+	int said = memfd_create("said", 0);
+
+	dup2(said, STDOUT_FILENO);
+	dup2(said, STDERR_FILENO);
+	return said;
+}
+
+/* How many bytes came; what waits in a buffer, too. */
+static inline int bytes_said(int said)
+{
+	int bytes;
+
+	fflush(NULL);
+	bytes = (int)lseek(said, 0, SEEK_END);
+	close(said);
+	return bytes;
+}
+
 /* ---- verdicts, in the test program ---------------------------------- */
 
 #define WHY_01 "L07-01 That clock counts only the processor time of this one" \
@@ -211,6 +237,8 @@ static inline int settle_the_others(void)
 	" that holds the lock may."
 #define WHY_DEATH "A worker died, and its items died with it, but the caller" \
 	" was not told."
+#define WHY_SAYS "A function of the lab speaks to its caller, by what it" \
+	" returns, and to nobody else."
 #define WHY_DEATH_WAIT "A worker died, and somebody goes on waiting for what" \
 	" it will never send."
 

@@ -168,6 +168,8 @@ static bool is_covered(long n)
 	return facts->strange == 0;
 }
 
+#define WHY_TORN "Neighbouring items that belong together were torn apart."
+
 /* Who begins a chunk does all of it. */
 static bool is_in_chunks(long n, long chunk)
 {
@@ -190,14 +192,15 @@ static bool is_in_place(enum mode mode, long n)
 	return true;
 }
 
-/* Stops at the first run that is not as it should be. */
-static bool one_run(enum mode mode, long n, int workers, long chunk)
+static bool run_of(bench_work *f, enum mode mode, long n, int workers,
+		   long chunk)
 {
 	struct facts *s = facts;
 	struct bench_run r;
 
 	forget_items();
-	r = run_mode(mode, note_item, n, workers, chunk);
+	s->workers = workers;		/* for those who meet */
+	r = run_mode(mode, f, n, workers, chunk);
 	s->number[COVERED] = !is_covered(n);
 	s->number[CHUNKED] = mode != SERIAL && !is_in_chunks(n, chunk);
 	s->number[PLACED] = !is_in_place(mode, n);
@@ -205,6 +208,21 @@ static bool one_run(enum mode mode, long n, int workers, long chunk)
 	return r.seconds >= 0 && s->number[COVERED] == 0 &&
 	       s->number[CHUNKED] == 0 && s->number[SUMMED] == 0 &&
 	       s->number[PLACED] == 0;
+}
+
+/* Stops at the first run that is not as it should be. */
+static bool one_run(enum mode mode, long n, int workers, long chunk)
+{
+	return run_of(note_item, mode, n, workers, chunk);
+}
+
+/*
+ * Who has begun a chunk stays until the others have begun one too: nobody
+ * does all of them by chance. (That they do meet is for another check.)
+ */
+static bool one_run_together(enum mode mode)
+{
+	return run_of(meet_at_item, mode, 8, 4, 2);
 }
 
 static enum mode judged;		/* for the scenarios, in the fence */
@@ -260,10 +278,13 @@ static bool many_runs(enum mode mode)
 		return one_run(SERIAL, 0, 1, 1) && one_run(SERIAL, 1, 1, 1) &&
 		       one_run(SERIAL, 101, 1, 1) && one_run(SERIAL, 7, 1, 1);
 	case THREADS:
-		return all_runs(THREADS);
+		return one_run_together(THREADS) && all_runs(THREADS);
+	case GIL:
+		return these_runs(GIL, few, LENGTH(few));
 	default:
-		return these_runs(mode, few, LENGTH(few)) &&
-		       (mode == GIL || these_runs(mode, more, LENGTH(more)));
+		return one_run_together(mode) &&
+		       these_runs(mode, few, LENGTH(few)) &&
+		       these_runs(mode, more, LENGTH(more));
 	}
 }
 
@@ -309,15 +330,17 @@ static void expect_all_done(enum mode mode)
 	expect_ran(s, mode);
 	expect(s->number[PLACED] == 0, mode == PROCESSES ?
 	       "A worker that is no process of its own is another thing to "
-	       "measure." : "Threads live in the process that makes them.",
+	       "measure." : mode == SERIAL ? "What all others are compared "
+	       "with is done by the caller itself, by no worker." :
+	       "Threads live in the process that makes them.",
 	       text("%s: items are done in %s", call_text(s),
 		    mode == PROCESSES ? "other processes than the caller" :
 		    "the caller"), "they are not");
-	expect(s->number[CHUNKED] == 0, "Neighbouring items that belong "
-	       "together were torn apart.",
+	expect(s->number[CHUNKED] == 0, WHY_TORN,
 	       text("%s: who begins a chunk does all of it", call_text(s)),
 	       "items of one chunk were done by two workers");
-	expect(s->number[SUMMED] == 0, mode == SERIAL ? WHY_04 :
+	expect(s->number[SUMMED] == 0, s->run[mode].result == 0 &&
+	       mode == SERIAL ? WHY_04 :
 	       "All items were done, and what they gave was lost or bent on "
 	       "the way.",
 	       text("%s: the sum over the items, modulo 2^64: %#llx",
@@ -436,10 +459,12 @@ static void expect_together(enum mode mode, int workers)
 	judged = mode;
 	s->number[1] = workers;
 	fence(&(struct fence){ .scenario = run_together, .shared = s });
-	expect(s->gave_up == 0, "One worker waits until another is through: "
+	expect(s->gave_up == 0, s->came > 1 ? "Not all of the workers get "
+	       "something to do: others took more than a chunk, or there are "
+	       "not so many." : "One worker waits until another is through: "
 	       "they never work at the same time.",
 	       text("%s: %d items are in work at the same time", call_text(s),
-		    workers), "never");
+		    workers), "at most %d", (int)s->came);
 	expect_ran(s, mode);
 	n = count_different(s->by, 2 * workers);
 	expect(n == workers, "The work was done by another number of workers "
@@ -514,8 +539,7 @@ static void check_alone(void)
 
 static void meet(void *arg)
 {
-	(void)arg;
-	if (!meeting_wait(&facts->meeting, (uint32_t)facts->number[0]))
+	if (!meeting_wait(arg, (uint32_t)facts->number[0]))
 		facts->gave_up++;
 }
 
@@ -524,14 +548,16 @@ static uint64_t meet_outside(long index, void *arg)
 	uint64_t r = note_item(index, arg);
 
 	if (index % 3 != 2)
-		bench_allow_threads(meet, NULL);
+		bench_allow_threads(meet, &facts->meeting);
 	peak_enter(&facts->peak);
 	settle_the_others();
 	peak_leave(&facts->peak);
+	if (index % 3 != 2)
+		bench_allow_threads(meet, &facts->again);
 	return r;
 }
 
-/* Three workers: one computes, two wait, and meet. */
+/* Three workers: one computes, two wait, and meet, and do so again. */
 static void run_outside(void *arg)
 {
 	facts = arg;
@@ -566,7 +592,7 @@ static void note_wait(void *arg)
 static uint64_t wait_in_item(long index, void *arg)
 {
 	bench_allow_threads(note_wait, &facts->number[2]);
-	bench_allow_threads(meet, NULL);
+	bench_allow_threads(meet, &facts->meeting);
 	return note_item(index, arg);
 }
 
@@ -734,6 +760,38 @@ static void at_the_end(void)
 		facts->handlers++;
 }
 
+static void ignore_signal(int sig)
+{
+	(void)sig;
+}
+
+static const int own_signals[] = {
+	SIGCHLD, SIGPIPE, SIGALRM, SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2
+};
+enum { OWN_SIGNALS = sizeof own_signals / sizeof *own_signals };
+
+/* The caller has handlers of its own, as for children that end. */
+static void handle_signals(void)
+{
+	const struct sigaction a = { .sa_handler = ignore_signal,
+				     .sa_flags = SA_RESTART };
+
+	for (int i = 0; i < OWN_SIGNALS; i++)
+		sigaction(own_signals[i], &a, NULL);
+}
+
+/* A signal that is handled in another way now, or 0. */
+static int handled_otherwise(void)
+{
+	struct sigaction a;
+
+	for (int i = 0; i < OWN_SIGNALS; i++)
+		if (sigaction(own_signals[i], NULL, &a) == 0 &&
+		    a.sa_handler != ignore_signal)
+			return own_signals[i];
+	return 0;
+}
+
 static void half_written(void *arg)
 {
 	int said = memfd_create("said", 0);
@@ -744,6 +802,7 @@ static void half_written(void *arg)
 	dup2(said, STDERR_FILENO);
 	atexit(at_the_end);
 	printf("a line that is not yet complete");
+	handle_signals();
 	sigprocmask(SIG_BLOCK, NULL, &before);
 	for (enum mode m = SERIAL; m < MODES; m++)
 		run_mode(m, note_item, 5, 2, 1);
@@ -755,6 +814,7 @@ static void half_written(void *arg)
 	for (int sig = 1; sig < NSIG; sig++)
 		if (sigismember(&before, sig) != sigismember(&after, sig))
 			s->number[1] = sig;
+	s->number[2] = handled_otherwise();
 	s->number[0] = (int)lseek(said, 0, SEEK_END);
 }
 
@@ -774,6 +834,10 @@ static void check_silence(void)
 	expect(s->number[1] == 0, "A function changed which signals its caller "
 	       "gets.", "the caller's signal mask is what it was",
 	       "%s is blocked, or not any more", strsignal(s->number[1]));
+	expect(s->number[2] == 0, "A function changed what happens when a "
+	       "signal comes to its caller.", "the caller's signal handlers "
+	       "are what they were", "%s is handled in another way",
+	       strsignal(s->number[2]));
 }
 
 #define FUNCTION(name, run, of) \

@@ -128,15 +128,11 @@ static void run_with_death(void *arg)
 {
 	struct death *d = death = arg;
 	struct facts *s = facts = &d->facts;
-	int said = memfd_create("said", 0);
+	int said = listen_to_output();
 
-	dup2(said, STDOUT_FILENO);
-	dup2(said, STDERR_FILENO);
 	d->run = run_mode(PROCESSES, die_in_item, d->items, d->workers, 1);
 	d->error = s->errs[PROCESSES];
-	fflush(NULL);
-	s->number[0] = (int)lseek(said, 0, SEEK_END);
-	close(said);
+	s->number[0] = bytes_said(said);
 	d->next = run_mode(PROCESSES, note_item, 5, 2, 1);
 }
 
@@ -175,10 +171,8 @@ static void expect_death_told(const struct death *d, const char *what)
 	       strerror(d->error));
 	expect_clean("When one worker dies, the others still have to be "
 		     "collected.");
-	expect(d->facts.number[0] == 0, "A function of the lab speaks to its "
-	       "caller, by what it returns, and to nobody else.",
-	       "nothing is printed", "%d bytes on stdout or stderr",
-	       d->facts.number[0]);
+	expect(d->facts.number[0] == 0, WHY_SAYS, "nothing is printed",
+	       "%d bytes on stdout or stderr", d->facts.number[0]);
 	expect(d->next.seconds >= 0 && d->next.result == sum_of(5), "One run "
 	       "failed, and the next one has to suffer for it.",
 	       "the next run succeeds", "%g seconds", d->next.seconds);
@@ -242,8 +236,11 @@ static void check_survivors(void)
 
 static void run_processes(void *arg)
 {
+	int said = listen_to_output();
+
 	facts = arg;
 	run_mode(PROCESSES, note_item, 6, 3, 1);
+	facts->number[6] = bytes_said(said);
 }
 
 static void expect_refused(const struct facts *s, enum mode mode,
@@ -264,6 +261,8 @@ static void expect_refused(const struct facts *s, enum mode mode,
 	       strerror(s->errs[mode]));
 	expect_clean("When one worker cannot be started, the others still have "
 		     "to be collected.");
+	expect(s->number[6] == 0, WHY_SAYS, "nothing is printed",
+	       "%d bytes on stdout or stderr", s->number[6]);
 }
 
 static void judge_processes(void *arg, const struct fence_end *end)
@@ -295,9 +294,38 @@ static enum mode judged;
 static void come_back(void *arg)
 {
 	struct facts *s = facts = arg;
+	int said = listen_to_output();
 
 	run_mode(judged, be_late, 6, 3, 1);
+	s->number[6] = bytes_said(said);
 	s->number[4] = s->number[2] - s->number[3];	/* still at work */
+	gate_open(&s->inside);
+	gate_open(&s->go);
+	settle_the_others();
+	s->number[5] = settle_the_others();
+}
+
+/* A thread is there until its last destructor has ended. */
+static pthread_key_t key;
+
+static void end_late(void *arg)
+{
+	be_late(0, arg);
+}
+
+static uint64_t leave_something(long index, void *arg)
+{
+	pthread_setspecific(key, arg);
+	return note_item(index, arg);
+}
+
+static void come_back_late(void *arg)
+{
+	struct facts *s = facts = arg;
+
+	pthread_key_create(&key, end_late);
+	run_mode(judged, leave_something, 6, 3, 1);
+	s->number[4] = s->number[2] - s->number[3];	/* still ending */
 	gate_open(&s->inside);
 	gate_open(&s->go);
 	settle_the_others();
@@ -340,11 +368,13 @@ static void check_no_thread(void)
 
 static void check_return(void)
 {
+	void (*const runs[])(void *) = { come_back, come_back_late };
 	struct facts *s;
 
-	for (judged = GIL; judged <= THREADS; judged++) {
+	for (int i = 0; i < 4; i++) {
+		judged = i % 2 == 0 ? GIL : THREADS;
 		s = shared(sizeof *s);
-		fence(&(struct fence){ .scenario = come_back,
+		fence(&(struct fence){ .scenario = runs[i / 2],
 				       .director = let_go, .shared = s });
 		expect_all_back(s);
 		expect_ran(s, judged);
@@ -437,8 +467,8 @@ static void judge_all_right(void *arg, const struct fence_end *end)
 		       mode_names[m]), "%g seconds, %s", s->run[m].seconds,
 		       s->run[m].result == sum_of(6) ? "the right result" :
 		       "another result");
-	expect(s->peak.most <= 1, "A wait that was interrupted is not over, and "
-	       "was taken for it.", "one item in work at a time under the "
+	expect(s->peak.most <= 1, "A wait that was interrupted is not over, "
+	       "and was taken for it.", "one item in work at a time under the "
 	       "lock", "%d", s->peak.most);
 	expect_clean(NULL);
 }
@@ -447,10 +477,10 @@ static void check_interruptions(void)
 {
 	struct all *a = shared(sizeof *a);
 
-	fault_sweep(&(struct fence){ .scenario = run_everything_slowly, .shared = a,
-		.why_stuck = "A call was interrupted, and somebody waits for "
-			     "ever." }, sizeof *a, "blocking", EINTR, NULL,
-		    judge_all_right);
+	fault_sweep(&(struct fence){ .scenario = run_everything_slowly,
+		.shared = a, .why_stuck = "A call was interrupted, and "
+		"somebody waits for ever." }, sizeof *a, "blocking", EINTR,
+		NULL, judge_all_right);
 }
 
 static void check_short_counts(void)

@@ -95,7 +95,7 @@ static bool is_near(double a, double b)
 static bool is_whole(double got, double expected)
 {
 	return got == floor(got) && fabs(got - expected) <= 1 &&
-	       expected != floor(expected);
+	       fabs(expected - round(expected)) > 0.01;
 }
 
 static int ascending(const void *a, const void *b)

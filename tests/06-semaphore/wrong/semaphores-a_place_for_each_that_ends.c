@@ -1,7 +1,7 @@
 /*
  * misconception: a place is given back for each worker that ends, also for who gave it back
- * rejected by:   two are in the room, and when one leaves a third gets in
- * message:       More are inside than there are places
+ * rejected by:   all workers are started at once
+ * message:       A place was given back that nobody had
  */
 #include "semaphores.h"
 

@@ -1,7 +1,7 @@
 /*
  * misconception: a worker cannot be started, and those that were are left alone
- * rejected by:   a worker that cannot be started is reported
- * message:       One worker could not be started, and the others are forgotten
+ * rejected by:   when one cannot be started the others come to their end
+ * message:       those that were do not come to their end
  */
 #include "semaphores.h"
 

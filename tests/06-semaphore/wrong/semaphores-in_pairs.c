@@ -1,6 +1,6 @@
 /*
  * misconception: L06-10 as many are started as there are places, and then as many again
- * rejected by:   two are in the room, and when one leaves a third gets in
+ * rejected by:   all workers are started at once
  * message:       You limited how many are started together
  */
 #include "semaphores.h"

@@ -1,7 +1,7 @@
 /*
  * misconception: a thread that has ended leaves nothing
- * rejected by:   many runs leave nothing behind
- * message:       Memory that was had, or the stacks of threads that nobody
+ * rejected by:   all threads have ended when a run returns
+ * message:       You came back while some of your workers were still at work.
  */
 #include "bench.h"
 

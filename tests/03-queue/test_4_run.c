@@ -137,6 +137,14 @@ static void expect_consumed(int may_be_lost, const char *why)
 		}
 }
 
+static void expect_produced(void)
+{
+	for (int p = 0; p < r->producers; p++)
+		expect(r->produced[p] == 1, "Each producer works once.",
+		       text("produce is called once with %d", p), "%d times",
+		       r->produced[p]);
+}
+
 static int at_work(int first)
 {
 	int n = 0;
@@ -179,13 +187,10 @@ static void check_run(int producers, int consumers, int maxsize)
 			       .why_stuck = WHY_16 });
 	expect_created(&r->f);
 	expect_ended();
-	for (int p = 0; p < producers; p++) {
-		expect(r->produced[p] == 1, "Each producer works once.",
-		       text("produce is called once with %d", p), "%d times",
-		       r->produced[p]);
+	expect_produced();
+	for (int p = 0; p < producers; p++)
 		expect(r->puts[p] == EACH, WHY_14, text("producer %d puts %d "
 		       "items", p, EACH), "%d", r->puts[p]);
-	}
 	expect_consumed(0, why_lost);
 	expect(r->in_caller == 0, "The caller neither produces nor consumes.",
 	       "processes of their own call produce and consume", "%d calls in "
@@ -299,10 +304,13 @@ static int feed(struct queue *q, int p, void *arg)
 	return meet_and_produce(q, p, arg);
 }
 
-/* A consumer's first item is one of those that were fed. */
+/*
+ * A consumer's first item is one of those that were fed. When all have met,
+ * each has got one, and still has its own.
+ */
 static int eat(const void *item, int c, void *arg)
 {
-	int n;
+	int n, later;
 
 	memcpy(&n, item, sizeof n);
 	if (n < 5000)
@@ -310,6 +318,9 @@ static int eat(const void *item, int c, void *arg)
 	if (!meeting_wait(&r->f.meeting, (uint32_t)(r->producers +
 						     r->consumers)))
 		r->f.gave_up++;
+	memcpy(&later, item, sizeof later);
+	if (n == later && n < 5000 + r->consumers)
+		r->f.number[10 + n - 5000]++;
 	return 0;
 }
 
@@ -331,6 +342,13 @@ static void check_together(void)
 	       "after the other.", "two producers and three consumers are at "
 	       "work at the same time", "%d waited for the others in vain",
 	       r->f.gave_up);
+	expect_produced();
+	for (int k = 0; k < r->consumers; k++)
+		expect(r->f.number[10 + k] == 1, "What a consumer was given "
+		       "is no longer its own when another one gets.",
+		       text("three consumers have an item each: one has item "
+		       "%d as long as it works on it", k), "%d have it",
+		       r->f.number[10 + k]);
 	expect_returned(0, "All went well, but that is not what is reported.");
 }
 
@@ -442,13 +460,10 @@ static void check_late(void)
 	fence(&(struct fence){ .scenario = late_run, .director = let_late_go,
 			       .shared = r, .why_stuck = WHY_14 });
 	expect_created(&r->f);
-	for (int p = 0; p < 3; p++) {
-		expect(r->produced[p] == 1, "Each producer works once.",
-		       text("produce is called once with %d", p), "%d times",
-		       r->produced[p]);
+	expect_produced();
+	for (int p = 0; p < 3; p++)
 		expect(r->puts[p] == EACH, WHY_14, text("producer %d puts %d "
 		       "items, however late", p, EACH), "%d", r->puts[p]);
-	}
 	expect_consumed(0, WHY_14);
 	expect_returned(0, "All went well, but that is not what is reported.");
 }
@@ -887,18 +902,28 @@ static void note_end(void)
 	r->f.calls++;
 }
 
+static void stay(int sig)
+{
+	(void)sig;
+}
+
 /* The caller has something to do at its end, and something half written. */
 static void half_written(void *arg)
 {
 	FILE *half = tmpfile();
+	struct signals before;
 
 	if (half == NULL || !begin(arg, sizeof(int)))
 		return;
+	signal(SIGPIPE, stay);
+	note_signals(&before);
 	atexit(note_end);
 	fputs("a line that is not yet complete", half);
 	run_them(produce_each, consume_each, NULL);
 	r->f.number[1] = (int)lseek(fileno(half), 0, SEEK_END);
 	r->f.number[2] = r->f.calls;
+	r->f.number[3] = other_mask(&before);
+	r->f.number[4] = other_action(&before);
 	queue_destroy(queue);
 }
 
@@ -915,6 +940,7 @@ static void check_half_written(void)
 	expect(r->f.number[1] == 0, why, "what the caller has not yet written "
 	       "is written once, by the caller", "children wrote %d bytes of "
 	       "it", r->f.number[1]);
+	expect_signals(r->f.number[3], r->f.number[4]);
 }
 
 /* ---- the caller waits ------------------------------------------------------------------------------ */
@@ -959,7 +985,10 @@ static void check_run_quiet(void)
 {
 	a_run(1, 2, 5);
 	fence(&(struct fence){ .scenario = waiting_run,
-			       .director = look_at_run, .shared = r });
+			       .director = look_at_run, .shared = r,
+			       .why_stuck = "A consumer went home while there "
+			       "was nothing to consume, and nobody had said "
+			       "that nothing more will come." });
 	expect_created(&r->f);
 	expect(r->f.number[5] < 5, WHY_10, "next to nothing is done while all "
 	       "wait for a producer", "%.0f ms of processor time and %lld times "
@@ -972,13 +1001,13 @@ static const struct check checks[] = {
 	FUNCTION("what is in it when it is closed is consumed",
 		 check_left_in_it, queue_run),
 	FUNCTION("what is produced is consumed", check_one_and_one, queue_run),
+	FUNCTION("producers and consumers work side by side", check_together,
+		 queue_run),
 	FUNCTION("the end comes when the last producer is through",
 		 check_late, queue_run),
 	FUNCTION("several producers and consumers share the work",
 		 check_several, queue_run),
 	FUNCTION("no item looks like the end", check_legal, queue_run),
-	FUNCTION("producers and consumers work side by side", check_together,
-		 queue_run),
 	FUNCTION("large items are consumed whole", check_large, queue_run),
 	FUNCTION("a number below one is refused", check_nobody, queue_run),
 	FUNCTION("each of them has memory of its own", check_copies,

@@ -301,6 +301,10 @@ static void check_killed(void)
 		expect_made(s);
 		expect_heard(s, 0, 10, "What was whole is lost with what was "
 			     "not.");
+		if (s->said[1].called) {	/* it had room on the way */
+			expect_bytes(s, 1, CONNECTION_MAX, WHY_11);
+			continue;
+		}
 		expect_failed(&s->heard[1], "connection_recv, when the sender "
 			      "was killed in the middle,", EPROTO, 0, WHY_11);
 		expect(s->heard[2].got < 0, WHY_11, "no message comes after "
@@ -319,25 +323,11 @@ static void last_words(void)
 	}
 }
 
-static void note_signals(struct facts *s, const struct sigaction *was)
-{
-	struct sigaction now;
-	sigset_t mask;
-
-	sigaction(SIGPIPE, NULL, &now);
-	s->number[3] = now.sa_handler != was->sa_handler ||
-		       now.sa_flags != was->sa_flags;
-	sigprocmask(SIG_BLOCK, NULL, &mask);
-	for (int i = 1; i < NSIG; i++)
-		s->number[4] += sigismember(&mask, i) == (i != SIGURG);
-}
-
 static void send_to_nobody(void *arg)
 {
 	struct facts *s = arg;
 	struct sigaction a = { .sa_handler = no_matter,
 			       .sa_flags = SA_RESTART };
-	sigset_t urg;
 
 	if (!make_pair(s, s->number[15]))
 		return;
@@ -350,16 +340,14 @@ static void send_to_nobody(void *arg)
 		hear(&mine, 0, 10, 100);
 		hear(&mine, 1, 10, 100);
 	}
-	sigemptyset(&urg);
-	sigaddset(&urg, SIGURG);
-	sigprocmask(SIG_BLOCK, &urg, NULL);
+	block_urgent(SIG_BLOCK);
 	sigaction(SIGPIPE, &a, NULL);
 	sigaction(SIGPIPE, NULL, &a);
 	for (int i = 3; i < 5; i++)
 		say(&mine, i, i, 100);
 	note_signals(s, &a);
 	signal(SIGPIPE, SIG_DFL);
-	sigprocmask(SIG_UNBLOCK, &urg, NULL);
+	block_urgent(SIG_UNBLOCK);
 	connection_close(&mine);
 }
 
@@ -405,12 +393,7 @@ static void check_nobody(void)
 	expect_heard(s, 0, 12, "What the other side had sent before it went "
 		     "is lost.");
 	expect_eof(s, 1, WHY_08);
-	expect(s->number[3] == 0, "What its caller had arranged for a signal "
-	       "is not what it was.", "the same handler for SIGPIPE as before",
-	       "another one");
-	expect(s->number[4] == 0, "A function changed which signals its "
-	       "caller gets.", "the caller's signal mask is what it was",
-	       "%d signals are blocked, or not any more", s->number[4]);
+	expect_signals(s);
 	expect_clean(NULL);
 	f = (struct fence){ .scenario = one_way_to_nobody, .shared = t,
 			    .limit = 5, .why_stuck = WHY_KILLED };
@@ -454,11 +437,16 @@ static void check_pending(void)
 {
 	for (int duplex = 0; duplex < 2; duplex++) {
 		struct facts *s = shared(sizeof *s);
+		struct fence_end end;
 
 		make_messages();
 		s->number[15] = duplex;
-		fence(&(struct fence){ .scenario = keep_pending,
-				       .shared = s });
+		end = fence_try(&(struct fence){ .scenario = keep_pending,
+						 .shared = s });
+		expect(end.how == FENCE_FINISHED, "A signal that its caller "
+		       "has blocked was let through.", "a SIGPIPE that is "
+		       "blocked stays blocked", "the caller did not come "
+		       "through");
 		expect_made(s);
 		expect_failed(&s->said[1], "connection_send", EPIPE,
 			      ECONNRESET, WHY_KILLED);
@@ -472,6 +460,10 @@ static void check_pending(void)
 /* The other side goes while we wait for room. */
 static void listen_a_little(void)
 {
+	if (facts->number[15])
+		for (int i = 10; i < 12; i++)
+			say(&theirs, i, i, 40);
+	gate_open(&facts->ready[0]);
 	gate_wait(&facts->go[0]);
 }
 
@@ -488,15 +480,34 @@ static void deserted(void *arg)
 		theirs = c;
 	}
 	partner(listen_a_little);
+	gate_wait(&s->ready[0]);
+	gate_open(&s->ready[1]);
 	say(&mine, 0, 0, CONNECTION_MAX);
+	s->number[0] = gate_is_open(&s->go[0]);
+	gate_open(&s->go[0]);
 	collect(s->pids[0]);
+	for (int i = 0; i < 2 && s->number[15]; i++)
+		hear(&mine, i, 10 + i, 100);
 	connection_close(&mine);
 }
 
 static void let_them_go(void *arg)
 {
+	struct facts *s = arg;
+
+	gate_wait(&s->ready[1]);
 	settle(fence_pid());
-	gate_open(&((struct facts *)arg)->go[0]);
+	gate_open(&s->go[0]);
+}
+
+/* Of what they said nothing is lost without a word. */
+static void expect_last_words(const struct facts *s)
+{
+	for (int i = 0; i < 2; i++)
+		if (s->heard[i].got != -1 || s->heard[i].error != ECONNRESET)
+			expect_heard(s, i, 40, "What arrived while we were "
+				     "sending is lost with the one who sent "
+				     "it.");
 }
 
 static void check_deserted(void)
@@ -519,8 +530,11 @@ static void check_deserted(void)
 		       WHY_KILLED : why, "connection_send returns -1, EPIPE",
 		       end.how == FENCE_KILLED ? "killed by signal %d" :
 		       "it does not return", end.status);
-		expect_failed(&s->said[0], "connection_send", EPIPE,
-			      ECONNRESET, why);
+		if (s->said[0].got != 0 || s->number[0])
+			expect_failed(&s->said[0], "connection_send", EPIPE,
+				      ECONNRESET, why);
+		if (duplex)
+			expect_last_words(s);
 	}
 }
 
@@ -885,8 +899,14 @@ static void be_disturbed(void *arg)
 {
 	struct facts *s = arg;
 
-	if (!make_pair(s, true))
+	if (!make_pair(s, s->number[15]))
 		return;
+	if (!s->number[15]) {		/* one way: the child receives */
+		struct connection c = mine;
+
+		mine = theirs;
+		theirs = c;
+	}
 	partner(wait_in_recv);
 	be_interruptible();
 	gate_wait(&s->ready[1]);
@@ -894,22 +914,26 @@ static void be_disturbed(void *arg)
 	say(&mine, 1, 1, 2 * MIB);
 	gate_wait(&s->ready[2]);
 	not_any_more();
-	collect(s->pids[0]);
 	connection_close(&mine);
+	collect(s->pids[0]);
 }
 
 static void check_disturbed(void)
 {
-	struct facts *s = shared(sizeof *s);
+	for (int duplex = 1; duplex >= 0; duplex--) {
+		struct facts *s = shared(sizeof *s);
 
-	make_messages();
-	fence(&(struct fence){ .scenario = be_disturbed, .director = disturb,
-			       .shared = s, .why_stuck = WHY_05 });
-	expect_made(s);
-	expect_heard(s, 0, 10, WHY_05);
-	expect_said(s, 1, WHY_05);
-	expect_heard(s, 1, 2 * MIB, WHY_05);
-	expect_clean(NULL);
+		make_messages();
+		s->number[15] = duplex;
+		fence(&(struct fence){ .scenario = be_disturbed,
+				       .director = disturb, .shared = s,
+				       .why_stuck = WHY_05 });
+		expect_made(s);
+		expect_heard(s, 0, 10, WHY_05);
+		expect_said(s, 1, WHY_05);
+		expect_heard(s, 1, 2 * MIB, WHY_05);
+		expect_clean(NULL);
+	}
 }
 
 /* ---- nothing is said ------------------------------------------------ */
@@ -977,11 +1001,25 @@ static void half_an_echo(void *arg)
 	note_call(1, connection_echo(&theirs));
 }
 
+/* They have asked, and do not wait for the answer. */
+static void echo_to_nobody(void *arg)
+{
+	struct facts *s = arg;
+
+	if (!make_pair(s, true))
+		return;
+	say(&mine, 0, 0, 30);
+	connection_close(&mine);
+	errno = 0;
+	note_call(0, connection_echo(&theirs));
+	connection_close(&theirs);
+}
+
 static void check_half_echo(void)
 {
 	static const char why[] = "The conversation broke off, and the echo "
 		"takes it for its end.";
-	struct facts *s = shared(sizeof *s);
+	struct facts *s = shared(sizeof *s), *t = shared(sizeof *t);
 
 	make_messages();
 	fence(&(struct fence){ .scenario = half_an_echo, .shared = s,
@@ -992,6 +1030,11 @@ static void check_half_echo(void)
 	if (s->number[0])
 		expect_failed(&s->heard[0], "connection_echo, after a part of "
 			      "a message,", EPROTO, 0, why);
+	fence(&(struct fence){ .scenario = echo_to_nobody, .shared = t,
+			       .why_stuck = WHY_KILLED });
+	expect_failed(&t->heard[0], "connection_echo, when nobody is left to "
+		      "send it back to,", EPIPE, ECONNRESET, "Not everything "
+		      "was sent back, and nobody is told.");
 }
 
 #define FUNCTION(name, run, of) \

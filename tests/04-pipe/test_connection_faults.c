@@ -100,6 +100,74 @@ static void check_many(void)
 	expect_no_growth(t);
 }
 
+/* ---- what fails ----------------------------------------------------- */
+
+enum { REFUSED = 600, ECHOES = 12 };
+
+/* Messages for which there is no room. */
+static void refuse_many(struct facts *s)
+{
+	if (!make_pair(s, true))
+		return;
+	for (int i = 0; i < REFUSED; i++) {
+		if (i == 20)
+			s->longs[0] = pages();
+		if (!say(&theirs, 0, 0, 3000))
+			break;
+		hear(&mine, 0, 0, 10);
+	}
+	s->longs[1] = pages();
+	connection_close(&mine);
+	connection_close(&theirs);
+}
+
+/* Echoes that end well, or with an error: nobody there, or closed. */
+static void many_echoes(struct facts *s)
+{
+	for (int i = 0; i < ECHOES; i++) {
+		if (i == 3)
+			s->longs[2] = pages();
+		if (!make_pair(s, true))
+			return;
+		if (i % 3 == 1)
+			say(&mine, 0, 0, 10);
+		connection_close(&mine);
+		if (i % 3 == 2)
+			connection_close(&theirs);
+		connection_echo(&theirs);
+		connection_close(&theirs);
+	}
+	s->longs[3] = pages();
+}
+
+static void failures(void *arg)
+{
+	struct facts *s = facts = arg;
+
+	refuse_many(s);
+	if (s->made == 0)
+		many_echoes(s);
+}
+
+static void check_failures(void)
+{
+	struct facts *s = shared(sizeof *s);
+
+	make_messages();
+	fence(&(struct fence){ .scenario = failures, .shared = s,
+			       .why_stuck = WHY_13 });
+	expect_made(s);
+	expect_clean(NULL);
+	expect(s->longs[1] - s->longs[0] < 300, "What was dropped is still "
+	       "kept in memory.", text("no more memory after %d messages that "
+	       "were too long", REFUSED), "%ld pages more",
+	       s->longs[1] - s->longs[0]);
+	expect(s->longs[3] - s->longs[2] < 300, "An echo gives its memory "
+	       "back, however it ends.", text("no more memory after %d "
+	       "echoes", ECHOES), "%ld pages more",
+	       s->longs[3] - s->longs[2]);
+}
+
 /* ---- descriptors ---------------------------------------------------- */
 
 /* As many as there were before descriptors_left. */
@@ -484,6 +552,8 @@ static void check_interrupted_by_name(void)
 static const struct check checks[] = {
 	{ "leftovers", "sixty connections leave nothing behind", check_many,
 	  (const void *)connection_close },
+	{ "leftovers", "what fails leaves nothing behind", check_failures,
+	  (const void *)connection_echo },
 	{ "faults", "a pair for which there are too few descriptors leaves "
 	  "none", check_few, (const void *)connection_pair },
 	{ "faults", "a call that a signal interrupts is repeated",

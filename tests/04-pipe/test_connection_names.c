@@ -200,6 +200,22 @@ static void talk(struct connection *c, int me)
 	hear(c, 10 * me + 3, 10 * other + 3, 2 * MIB);
 }
 
+/* What the caller has arranged for signals stays as it is. */
+static void say_to_nobody(int i)
+{
+	struct sigaction a = { .sa_handler = no_matter,
+			       .sa_flags = SA_RESTART };
+
+	block_urgent(SIG_BLOCK);
+	sigaction(SIGPIPE, &a, NULL);
+	sigaction(SIGPIPE, NULL, &a);
+	say(&mine, i, 0, 100);
+	note_signals(facts, &a);
+	block_urgent(SIG_UNBLOCK);
+	signal(SIGPIPE, SIG_DFL);
+	say(&mine, i + 1, 0, 100);
+}
+
 /* Who leaves says something first; the other one stays. */
 static void talk_and_part(int me)
 {
@@ -219,7 +235,7 @@ static void talk_and_part(int me)
 	gate_wait(&facts->go[0]);
 	hear(&mine, 10 * me + 4, 10 * other + 4, 100);
 	hear(&mine, 10 * me + 5, 0, 100);
-	say(&mine, 10 * me + 4, 0, 100);
+	say_to_nobody(10 * me + 4);
 	connection_close(&mine);
 }
 
@@ -277,8 +293,10 @@ static void expect_parting(const struct facts *s)
 	expect_heard(s, 10 * stays + 4, 60, "What was sent before the other "
 		     "side went is lost.");
 	expect_eof(s, 10 * stays + 5, WHY_08);
-	expect_failed(&s->said[10 * stays + 4], "connection_send", EPIPE,
-		      ECONNRESET, WHY_KILLED);
+	for (int i = 4; i < 6; i++)
+		expect_failed(&s->said[10 * stays + i], "connection_send",
+			      EPIPE, ECONNRESET, WHY_KILLED);
+	expect_signals(s);
 }
 
 static void expect_met(const struct facts *s)
@@ -347,10 +365,19 @@ static void put_there(const char *path, int kind)
 static bool is_there(const char *path, int kind)
 {
 	static const mode_t types[] = { S_IFREG, S_IFDIR, S_IFIFO, S_IFLNK };
+	char inside[16];
 	struct stat s;
+	ssize_t n;
+	int fd;
 
-	return lstat(path, &s) == 0 && (s.st_mode & S_IFMT) == types[kind] &&
-	       (kind != A_FILE || s.st_size == 8);
+	if (lstat(path, &s) != 0 || (s.st_mode & S_IFMT) != types[kind])
+		return false;
+	if (kind != A_FILE)
+		return true;
+	fd = open(path, O_RDONLY);
+	n = read(fd, inside, sizeof inside);
+	close(fd);
+	return n == 8 && memcmp(inside, "precious", 8) == 0;
 }
 
 static void taken(void *arg)
@@ -544,6 +571,48 @@ static void check_nobody(void)
 	       "%d bytes on stdout or stderr", s->number[8]);
 }
 
+/* There is something of that name, and nobody behind it. */
+static void to_something_else(void *arg)
+{
+	struct facts *s = arg;
+
+	if (!make_folder(s, "door"))
+		return;
+	put_there(s->path, s->number[15]);
+	do_connect(&mine, CONNECTOR);
+	s->number[8] = is_there(s->path, s->number[15]);
+	list_names(s->names, sizeof s->names);
+	remove_folder();
+}
+
+static void check_something_else(void)
+{
+	static const char why[] = "Where nobody listens nobody is found, "
+		"whatever has that name.";
+	static const int kinds[] = { A_FILE, A_FOLDER, A_LINK };
+
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+		struct facts *s = shared(sizeof *s);
+		const struct heard *h = &s->heard[CONNECTOR];
+
+		s->number[15] = kinds[i];
+		fence(&(struct fence){ .scenario = to_something_else,
+				       .shared = s, .limit = 5,
+				       .why_stuck = why });
+		expect(h->got == -1 && h->error != 0, why,
+		       "connection_connect returns -1, and errno says why",
+		       "%s", result_text(h));
+		expect(s->number[8] && strcmp(s->names, "/door/") == 0,
+		       "Who only looks for somebody changes nothing.",
+		       text("%s of that name is what it was",
+			    (const char *[]){ "a file", "a folder", "a pipe",
+					      "a link" }[kinds[i]]),
+		       "it is not, or there are more names: %s", s->names);
+		expect(s->number[CONNECTOR] == 0, WHY_22, "nothing is left "
+		       "open", "%d descriptors", s->number[CONNECTOR]);
+	}
+}
+
 /* A name that has just room: perhaps not with what is put behind it. */
 static void long_name(void *arg)
 {
@@ -598,6 +667,8 @@ static const struct check checks[] = {
 		 connection_listen),
 	FUNCTION("where nobody listens nobody is found", check_nobody,
 		 connection_connect),
+	FUNCTION("who looks for somebody changes nothing",
+		 check_something_else, connection_connect),
 	FUNCTION("who has met at a name sees the other side go",
 		 check_parting, connection_listen),
 	FUNCTION("two programs talk by a name", check_conversation,

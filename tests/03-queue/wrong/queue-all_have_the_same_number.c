@@ -1,6 +1,6 @@
 /*
  * misconception: all producers are number 0
- * rejected by:   the end comes when the last producer is through
+ * rejected by:   producers and consumers work side by side
  * message:       Each producer works once
  */
 #include "queue.h"

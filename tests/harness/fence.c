@@ -110,6 +110,13 @@ static void unblock_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* Who started us, in the background perhaps, may ignore some. */
+static void ignore_no_signal(void)
+{
+	for (int sig = 1; sig <= SIGRTMAX; sig++)
+		signal(sig, SIG_DFL);
+}
+
 static void set_limit(int resource, rlim_t most)
 {
 	struct rlimit limit;
@@ -138,8 +145,7 @@ static _Noreturn void be_fence(const struct fence *f)
 	board->fence = getpid();
 	setsid();
 	to_null();
-	signal(SIGPIPE, SIG_DFL);
-	signal(SIGCHLD, SIG_DFL);
+	ignore_no_signal();
 	unblock_signals();
 	catch_crashes();
 	limits();

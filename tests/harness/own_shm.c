@@ -41,10 +41,18 @@ static bool own_namespaces(int flags)
 	       map_id("/proc/self/gid_map", gid);
 }
 
+/* What we mount must not appear outside. In a chroot "/" is no mount, but
+ * /dev/shm may be one. */
+static bool keep_mounts_private(void)
+{
+	return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 ||
+	       mount(NULL, "/dev/shm", NULL, MS_PRIVATE, NULL) == 0;
+}
+
 bool own_shm(int more_namespaces, const char *options)
 {
 	return own_namespaces(CLONE_NEWNS | more_namespaces) &&
-	       mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       keep_mounts_private() &&
 	       mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV,
 		     options) == 0;
 }

@@ -27,6 +27,7 @@ enum {
 	STILL_MS = 300,		/* asleep so long: nothing will happen */
 	STILL_TIMER_MS = 3000,	/* the same when a timer may be armed */
 	LOOK_MS = 10,
+	STILL_LOOKS = 10,	/* and seen so often: we may be kept waiting */
 };
 
 struct board *board;
@@ -189,6 +190,7 @@ struct watch {
 	double deadline;
 	uint64_t stillness;
 	double still_since;
+	int still_looks;
 };
 
 static double now(void)
@@ -237,13 +239,17 @@ static bool nothing_moves(struct watch *w, const struct process *list, int n)
 {
 	uint64_t stillness = tree_stillness(list, n);
 	int ms = board->timers ? STILL_TIMER_MS : STILL_MS;
+	bool somebody_is_missed = n == 0 && (w->fence != 0 || w->director != 0);
 
-	if (stillness == 0 || stillness != w->stillness) {
+	if (somebody_is_missed || stillness == 0 ||
+	    stillness != w->stillness) {
 		w->stillness = stillness;
 		w->still_since = now();
+		w->still_looks = 0;
 		return false;
 	}
-	return now() - w->still_since > ms / 1e3;
+	return ++w->still_looks >= STILL_LOOKS &&
+	       now() - w->still_since > ms / 1e3;
 }
 
 static enum fence_how end_of(const struct watch *w)

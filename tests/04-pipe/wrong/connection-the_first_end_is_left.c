@@ -1,6 +1,6 @@
 /*
  * misconception: L04-22 the second cannot be opened, and the first stays open
- * rejected by:   names for which there are too few descriptors are removed
+ * rejected by:   who looks for somebody changes nothing
  * message:       One half was built and forgotten
  */
 #include "connection.h"

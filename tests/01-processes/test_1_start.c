@@ -342,7 +342,7 @@ static void let_some_leave(struct leaving *l)
 	}
 	for (int i = 0; i < FEW; i++) {
 		while (l->pids[i] == 0)
-			nap();
+			breathe();
 		wait_until_ended(l->pids[i]);
 	}
 }

@@ -168,7 +168,7 @@ static void alive_scenario(void *facts)
 	gate_open(&a->child.gate);
 	wait_until_ended(a->child.pid);
 	while (process_is_alive(&p) && a->looks++ < PATIENCE)
-		nap();
+		breathe();
 	a->result = process_join(&p, -1);
 	a->code = process_exitcode(&p);
 	a->after = process_is_alive(&p);

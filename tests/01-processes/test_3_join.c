@@ -43,7 +43,7 @@ static void slow_first_scenario(void *facts)
 	start_gated(&slow, &t->slow.child, 7);
 	start(&other);
 	while (t->other == 0)
-		nap();
+		breathe();
 	wait_until_ended(t->other);
 	join_gated(&t->slow, &slow);
 	t->other_result = process_join(&other, -1);
@@ -260,7 +260,7 @@ static void stopped_scenario(void *facts)
 	start_gated(&p, &l->child, 4);
 	kill(l->child.pid, SIGSTOP);
 	while (look_at(l->child.pid, l->child.pid, &cpu) != 'T')
-		nap();
+		breathe();
 	l->short_one = process_join(&p, 0.05);
 	l->alive = process_is_alive(&p);
 	kill(l->child.pid, SIGCONT);
@@ -319,7 +319,7 @@ static void five_scenario(void *facts)
 		p[i] = handle(wait_with_the_others, &one[i]);
 		start(&p[i]);
 		while (f->pids[i] == 0)
-			nap();
+			breathe();
 	}
 	gate_open(&f->joining);
 	for (int i = FIVE - 1; i >= 0; i--) {
@@ -338,7 +338,7 @@ static void end_all_behind_its_back(void *facts)
 	settle(fence_pid());
 	kill(fence_pid(), SIGSTOP);
 	while (!strchr("TXZ", look_at(fence_pid(), fence_pid(), &cpu)))
-		nap();
+		breathe();
 	gate_open(&f->all);
 	for (int i = 0; i < FIVE; i++)
 		wait_until_ended(f->pids[i]);
@@ -511,7 +511,7 @@ static void other_ways_scenario(void *facts)
 			process_terminate(&p);
 		gate_open(&l->child.gate);
 		while (i == 1 && process_is_alive(&p))
-			nap();
+			breathe();
 		process_join(&p, -1);
 	}
 }

@@ -121,7 +121,7 @@ static void seen_scenario(void *facts)
 	start_gated(&p, &e->child, 7);
 	gate_open(&e->child.gate);
 	while (process_is_alive(&p))
-		nap();
+		breathe();
 	e->kills_before = calls_of("kill");
 	e->terminated = process_terminate(&p);
 	if (kill(e->child.pid, 0) != 0)		/* it was collected */

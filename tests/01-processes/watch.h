@@ -17,13 +17,6 @@
 
 #include "harness.h"
 
-static inline void nap(void)
-{
-	const struct timespec ms = { .tv_nsec = 1000000 };
-
-	nanosleep(&ms, NULL);
-}
-
 /* settle() for who may pause and look again, when pauses take no time: let it
  * do so for a long time. */
 static inline void settle_pausing(pid_t pid)

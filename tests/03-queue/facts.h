@@ -140,13 +140,6 @@ static inline void putter(int i)
 
 /* ---- waiting until somebody waits --------------------------------------- */
 
-static inline void nap(void)
-{
-	const struct timespec ms = { .tv_nsec = 1000000 };
-
-	syscall(SYS_nanosleep, &ms, NULL);
-}
-
 /* Child i has called, and waits, or has ended. */
 static inline void settle_child(int i)
 {

@@ -60,7 +60,7 @@ static bool ever_sleeps(pid_t pid)
 	for (int i = 0; i < 300; i++) {
 		if (look_at(pid, pid, &cpu) != 'R')
 			return true;
-		nap();
+		breathe();
 	}
 	return false;
 }
@@ -576,7 +576,7 @@ static void interrupt_them(void *arg)
 	for (int n = 0; n < 3; n++) {
 		kill(s->pids[0], SIGUSR1);
 		while (s->signals <= n && is_running(s->pids[0]))
-			nap();
+			breathe();
 		settle(s->pids[0]);
 	}
 	s->early = gate_is_open(&s->done[0]);

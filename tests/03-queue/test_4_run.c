@@ -446,7 +446,7 @@ static void let_late_go(void *arg)
 			consumed += run->consumed[c];
 		if (consumed == EACH && run->ended[0] == 1)
 			break;
-		nap();
+		breathe();
 	}
 	for (int i = 0; i < 2 * WORKERS; i++)
 		if (run->worker[i] != 0)

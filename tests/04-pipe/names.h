@@ -100,13 +100,6 @@ static inline bool nobody_there(int i)
 	return facts->heard[i].got < 0 && facts->heard[i].error == ENOENT;
 }
 
-static inline void nap(void)
-{
-	const struct timespec ms = { .tv_nsec = 1000000 };
-
-	syscall(SYS_nanosleep, &ms, NULL);
-}
-
 static inline pid_t program(int i, void (*run)(void))
 {
 	pid_t pid = fork();

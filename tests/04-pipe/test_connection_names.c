@@ -48,7 +48,7 @@ static void connector(void)
 static void eager_connector(void)
 {
 	while (!do_connect(&mine, CONNECTOR) && nobody_there(CONNECTOR))
-		nap();
+		breathe();
 	gate_open(&facts->ready[CONNECTOR]);
 	if (facts->heard[CONNECTOR].got == 0)
 		greet(&mine, CONNECTOR);

@@ -292,7 +292,6 @@ static inline bool is_settled(pid_t pid, int64_t *start)
  * looks now and then is found asleep. */
 static inline void settle_each(const pid_t *pids, int n)
 {
-	const struct timespec ms = { .tv_nsec = 1000000 };
 	int64_t start[MANY];
 	int calm = 0;
 
@@ -305,7 +304,7 @@ static inline void settle_each(const pid_t *pids, int n)
 				all &= is_settled(pids[i], &start[i]);
 		calm = all ? calm + 1 : 0;
 		if (calm < 8)
-			syscall(SYS_nanosleep, &ms, NULL);
+			breathe();
 	}
 }
 

@@ -176,6 +176,9 @@ void peak_leave(struct peak *p);
 
 /* ---- observing (anywhere; directors mostly) ---------------------------- */
 
+/* A millisecond, between two looks at what stands in /proc. */
+void breathe(void);
+
 /* Runs and is not a zombie. */
 bool is_running(pid_t pid);
 

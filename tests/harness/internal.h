@@ -79,7 +79,6 @@ struct process {
 /* Descendants of root, without root itself; returns how many (max at most). */
 int tree_list(pid_t root, struct process *list, int max);
 void tree_kill(pid_t root);
-void breathe(void);			/* a millisecond between two looks */
 char process_state(pid_t pid);		/* 'R', 'S', 'Z', ...; see proc(5) */
 /* An opaque sum that stays the same while no thread of them runs; 0 when one
  * of them is running, or will run by itself when a time is over. */

@@ -290,60 +290,36 @@ void breathe(void)
 	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 }
 
-static bool add_effort(const char *task, void *arg)
-{
-	struct effort *sum = arg;
-	int64_t cpu = 0, queued = 0, slices = 0;
-	char path[340], status[4096], *line;
-
-	if (read_schedstat(task, &cpu, &queued, &slices)) {
-		sum->cpu_ns += cpu;
-		sum->runnable_ns += cpu + queued;
-	}
-	snprintf(path, sizeof path, "%s/status", task);
-	if (slurp(path, status, sizeof status) > 0 &&
-	    (line = strstr(status, "\nvoluntary_ctxt_switches:")) != NULL)
-		sum->switches += atoll(strchr(line, ':') + 1);
-	return true;
-}
-
-static int64_t cpu_of(pid_t pid)
-{
-	struct effort sum = {0};
-
-	each_thread(pid, add_effort, &sum);
-	return sum.cpu_ns;
-}
-
-bool wait_until_asleep(pid_t pid)
-{
-	/* Who has used so much instead of sleeping never will. */
-	int64_t enough = cpu_of(pid) + 500 * 1000000LL;
-	int asleep = 0;
-	char state;
-
-	while (asleep < 3 && !board->hopeless) {
-		state = process_state(pid);
-		if (state == 'X' || state == 'Z' ||
-		    (state == 'R' && cpu_of(pid) > enough))
-			return false;
-		asleep = state == 'S' ? asleep + 1 : 0;
-		breathe();
-	}
-	return asleep >= 3;
-}
-
 char look_at(pid_t pid, pid_t tid, int64_t *cpu_ns)
 {
-	struct effort sum = {0};
+	int64_t queued, slices;
 	struct process p;
 	char task[64], path[80];
 
 	snprintf(task, sizeof task, "/proc/%d/task/%d", pid, tid);
 	snprintf(path, sizeof path, "%s/stat", task);
-	add_effort(task, &sum);
-	*cpu_ns = sum.cpu_ns;
+	if (!read_schedstat(task, cpu_ns, &queued, &slices))
+		*cpu_ns = 0;
 	return read_stat(path, &p) ? p.state : 'X';
+}
+
+bool wait_until_asleep(pid_t pid)
+{
+	int64_t start, cpu;
+	int asleep = 0;
+	char state;
+
+	look_at(pid, pid, &start);
+	while (asleep < 3 && !board->hopeless) {
+		state = look_at(pid, pid, &cpu);
+		/* Who has used so much instead of sleeping never will. */
+		if (state == 'X' || state == 'Z' ||
+		    (state == 'R' && cpu - start > 500 * 1000000LL))
+			return false;
+		asleep = state == 'S' ? asleep + 1 : 0;
+		breathe();
+	}
+	return asleep >= 3;
 }
 
 bool settle_thread(pid_t pid, pid_t tid)
@@ -380,6 +356,23 @@ bool wait_until_ended(pid_t pid)
 		before = now;
 		breathe();
 	}
+	return true;
+}
+
+static bool add_effort(const char *task, void *arg)
+{
+	struct effort *sum = arg;
+	int64_t cpu = 0, queued = 0, slices = 0;
+	char path[340], status[4096], *line;
+
+	if (read_schedstat(task, &cpu, &queued, &slices)) {
+		sum->cpu_ns += cpu;
+		sum->runnable_ns += cpu + queued;
+	}
+	snprintf(path, sizeof path, "%s/status", task);
+	if (slurp(path, status, sizeof status) > 0 &&
+	    (line = strstr(status, "\nvoluntary_ctxt_switches:")) != NULL)
+		sum->switches += atoll(strchr(line, ':') + 1);
 	return true;
 }
 

@@ -8,7 +8,6 @@ demo=labs/01-processes/demo
 once='L01-01 Your child process kept going after its own work and executed code that was meant for the parent only.'
 each='L01-02 Each of the workers runs once, in a process of its own.'
 wait='The parent goes on when all of its workers have ended, not before.'
-usage='What is not understood must not be guessed: a message on stderr, nothing on stdout, exit status 2.'
 silent='The functions of a lab do their work in silence; to tell is the program'"'"'s part.'
 clean='A program is over when everything that it started is over.'
 never='L01-11 Your finished children were never collected, so the system has to keep a record of each of them.'
@@ -35,15 +34,6 @@ expect_nothing_left() {
 	*'nobody waited'*) expect_clean "$never" ;;
 	*) expect_clean "$clean" ;;
 	esac
-}
-
-# expect_usage_error COMMAND...
-expect_usage_error() {
-	supervise "$@"
-	expect_status 2 "$usage"
-	expect_output '' "$usage"
-	expect_stderr . "$usage"
-	expect_nothing_left
 }
 
 @test "workers run, and the parent has the last word" {

@@ -7,7 +7,6 @@ load ../harness/harness
 order='L02-01 The result that arrives first is not the result of the first item.'
 golden='L02-17 The number no longer fits into the type you chose, and C does not tell you.'
 death='L02-13 A worker died and you reported success.'
-usage='What is not understood must not be guessed: a message on stderr, nothing on stdout, exit status 2.'
 clean='A program is over when everything that it started is over.'
 once='What the parent had not yet written was written by its workers too.'
 
@@ -17,14 +16,6 @@ expect_factorials() {
 	expect_equal "$(tail -n 1 <<<"$output" | sed 's/ seconds=[0-9.]*$//')" \
 		"workers=$1 tasks=$2 digits=$3 sum=$4" "$golden"
 	expect_no_stderr 'There is nothing to complain about.'
-	expect_clean "$clean"
-}
-
-expect_usage_error() {
-	supervise "$@"
-	expect_status 2 "$usage"
-	expect_output '' "$usage"
-	expect_stderr . "$usage"
 	expect_clean "$clean"
 }
 

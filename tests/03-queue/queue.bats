@@ -10,7 +10,6 @@ bound='A queue that is full makes the producer wait.'
 early='The end is told when all have ended, and once.'
 names='Another run of the same program is using, or has left, the same name.'
 death='A process that is lost may have taken an item along: all did not go well.'
-usage='What is not understood must not be guessed: a message on stderr, nothing on stdout, exit status 2.'
 silent='The functions of a lab do their work in silence; to tell is the program'"'"'s part.'
 clean='A program is over when everything that it started is over.'
 
@@ -45,14 +44,6 @@ expect_no_guess() {
 
 # alike - all lines in an order of their own, whichever consumer it was
 alike() { sort <<<"$output" | sed 's/^Consumer [0-9]*/Consumer N/' | sort; }
-
-expect_usage_error() {
-	supervise "$@"
-	expect_status 2 "$usage"
-	expect_output '' "$usage"
-	expect_stderr . "$usage"
-	expect_clean "$clean"
-}
 
 @test "five numbers go from a producer to a consumer, in order" {
 	supervise prodcons
@@ -170,15 +161,11 @@ expect_usage_error() {
 	expect_clean "$clean"
 }
 
-# Few processes are allowed to a user that has none, or in a namespace that
-# has none: the program itself, and two of its children.
+# The program itself, and two of its children.
 @test "when not all processes can be started, those that run come to an end" {
 	with_the_solution_only
-	local few=(unshare --user) program
-	[ "$(id -u)" != 0 ] || few=(setpriv --reuid=61234 --clear-groups)
-	few+=(prlimit --nproc=3:3)
-	"${few[@]}" test -x "$BIN/prodcons" 2>/dev/null ||
-		skip 'another user cannot reach the program here'
+	local few=() program
+	allow_processes 3 prodcons
 	for program in prodcons "python3 $PWD/labs/03-queue/demo/prodcons.py"; do
 		# shellcheck disable=SC2086
 		supervise "${few[@]}" $program --consumers 4 --items 1000000

@@ -10,7 +10,6 @@ over='L04-08 The end of file comes when nobody has the other end any more.'
 both='L04-14 Both sides talk at the same time, and neither may wait for the other to listen.'
 death='A side that is lost in the middle of the talk is a failure, and must be told.'
 names='The names are gone when the two have met.'
-usage='What is not understood must not be guessed: a message on stderr, nothing on stdout, exit status 2.'
 silent='The functions of a lab do their work in silence; to tell is the program'"'"'s part.'
 clean='A program is over when everything that it started is over.'
 all='All processes have completed'
@@ -38,14 +37,6 @@ expect_well() {	# LINES WHY
 	expect_output "$1" "$2"
 	expect_status 0 'All went well.'
 	expect_no_stderr "$silent"
-	expect_clean "$clean"
-}
-
-expect_usage_error() {
-	supervise "$@"
-	expect_status 2 "$usage"
-	expect_output '' "$usage"
-	expect_stderr . "$usage"
 	expect_clean "$clean"
 }
 

@@ -12,7 +12,6 @@ waited='L07-01 That clock does not go on while we sleep, or knows whole seconds 
 used='L07-17 You added up how long all waited, instead of what they used of a processor.'
 shared_out='Each worker takes what nobody has taken, as long as there is anything.'
 death='A worker that is lost takes its results with it: there is no row.'
-usage='What is not understood must not be guessed: a message on stderr, nothing on stdout, exit status 2.'
 silent='The functions of a lab do their work in silence; to tell is the program'"'"'s part.'
 clean='A program is over when everything that it started is over.'
 twin='The Python program does the same job.'
@@ -43,14 +42,6 @@ all_rows() {
 		NR == 1 { T1 = T }
 		!('"$1"') { print; exit }')
 	[ -z "$bad" ] || fails "$2" "$1" "$bad"
-}
-
-expect_usage_error() {
-	supervise "$@"
-	expect_status 2 "$usage"
-	expect_output '' "$usage"
-	expect_stderr . "$usage"
-	expect_clean "$clean"
 }
 
 @test "a row for each way, and all ways find the same" {
@@ -173,11 +164,8 @@ expect_usage_error() {
 
 @test "when not all processes can be started there is no row" {
 	with_the_solution_only
-	local few=(unshare --user) program work
-	[ "$(id -u)" != 0 ] || few=(setpriv --reuid=61234 --clear-groups)
-	few+=(prlimit --nproc=3:3)
-	"${few[@]}" test -x "$BIN/bench" 2>/dev/null ||
-		skip 'another user cannot reach the program here'
+	local few=() program work
+	allow_processes 3 bench
 	for program in bench "python3 -B $PWD/labs/07-benchmarks/demo/bench.py"; do
 		for work in 'factorial --modes processes --rounds 1' 'memory --data 1'; do
 			# shellcheck disable=SC2086

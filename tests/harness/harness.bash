@@ -90,21 +90,32 @@ $hang" ;;
 	esac
 }
 
+# allow_processes N PROGRAM - in $few, what to put before a command that may be
+# N processes, itself one of them. Few are allowed to a user that has none, or
+# in a namespace that has none.
+allow_processes() {
+	few=(unshare --user)
+	[ "$(id -u)" != 0 ] || few=(setpriv --reuid=61234 --clear-groups)
+	few+=(prlimit --nproc="$1:$1")
+	"${few[@]}" test -x "$BIN/$2" 2>/dev/null ||
+		skip 'another user cannot reach the program here'
+}
+
 # ---- about processes, for script ----
 
-# session_of PID - its session, or nothing
+# session_of PID - its session in $session, or nothing
 session_of() {
-	local line=
-	read -r line 2>/dev/null <"/proc/$1/stat" || true
-	read -r _ _ _ line _ <<<"${line##*) }"
-	echo "$line"
+	session=
+	read -r session 2>/dev/null <"/proc/$1/stat" || true
+	read -r _ _ _ session _ <<<"${session##*) }"
 }
 
 # tree_of PID - the processes below it, parents first, in $tree; those of them
 # that have no children, in $leaves; those in its session, in $ours
 tree_of() {
-	local todo=("$1") file pids kids session
-	session=$(session_of "$1")
+	local todo=("$1") file pids kids session wanted
+	session_of "$1"
+	wanted=$session
 	tree=() leaves=() ours=()
 	while [ ${#todo[@]} -gt 0 ]; do
 		kids=()
@@ -116,8 +127,8 @@ tree_of() {
 		if [ "${todo[0]}" != "$1" ]; then
 			tree+=("${todo[0]}")
 			[ ${#kids[@]} -gt 0 ] || leaves+=("${todo[0]}")
-			[ "$(session_of "${todo[0]}")" != "$session" ] ||
-				ours+=("${todo[0]}")
+			session_of "${todo[0]}"
+			[ "$session" != "$wanted" ] || ours+=("${todo[0]}")
 		fi
 		todo=("${todo[@]:1}" "${kids[@]}")
 	done
@@ -212,6 +223,16 @@ expect_no_stderr() {	# WHY
 
 expect_equal() {	# GOT EXPECTED WHY
 	[ "$1" = "$2" ] || fails "$3" "$2" "$1"
+}
+
+usage='What is not understood must not be guessed: a message on stderr, nothing on stdout, exit status 2.'
+
+expect_usage_error() {	# PROGRAM ARGUMENT...
+	supervise "$@"
+	expect_status 2 "$usage"
+	expect_output '' "$usage"
+	expect_stderr . "$usage"
+	expect_clean 'A program is over when everything that it started is over.'
 }
 
 expect_clean() {	# WHY

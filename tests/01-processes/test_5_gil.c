@@ -193,32 +193,15 @@ static void each_thread_has_its_number(void)
 	expect_result(f);
 }
 
-/* Stay until every other thread of this process rests, wherever it is. */
-static void let_the_others_come(void)
-{
-	DIR *tasks = opendir("/proc/self/task");
-	struct dirent *e;
-	pid_t tid;
-
-	while (tasks != NULL && (e = readdir(tasks)) != NULL) {
-		tid = atoi(e->d_name);
-		if (tid > 0 && tid != gettid())
-			settle_thread(getpid(), tid);
-	}
-	if (tasks != NULL)
-		closedir(tasks);
-}
-
+/* Who is inside stays until every other thread rests, wherever it is. */
 static void compute_slowly(int worker, int step, void *arg)
 {
 	struct facts *f = arg;
 
 	(void)worker;
 	peak_enter(&f->inside);
-	if (step == 0) {
-		let_the_others_come();	/* the caller may still make some */
-		let_the_others_come();
-	}
+	if (step == 0)
+		settle_others();
 	peak_leave(&f->inside);
 }
 

@@ -6,7 +6,6 @@
 #ifndef FACTS_H
 #define FACTS_H
 
-#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
@@ -276,38 +275,6 @@ static inline struct outcome *run_workers(int workers,
 
 /* ---- in the director ---------------------------------------------------- */
 
-/* It sleeps, has ended, or burns so much time that it must have come to where
- * it waits. */
-static inline bool is_settled(pid_t pid, int64_t *start)
-{
-	int64_t cpu;
-	char state = look_at(pid, pid, &cpu);
-
-	if (*start < 0)
-		*start = cpu;
-	return strchr("SXZT", state) != NULL || cpu - *start > 30000000;
-}
-
-/* Returns when all n of them are seen settled eight times in a row: one that
- * looks now and then is found asleep. */
-static inline void settle_each(const pid_t *pids, int n)
-{
-	int64_t start[MANY];
-	int calm = 0;
-
-	memset(start, -1, sizeof start);
-	for (int looks = 0; calm < 8 && looks < 2000; looks++) {
-		bool all = true;
-
-		for (int i = 0; i < n && i < MANY; i++)
-			if (pids[i] != 0)
-				all &= is_settled(pids[i], &start[i]);
-		calm = all ? calm + 1 : 0;
-		if (calm < 8)
-			breathe();
-	}
-}
-
 /* All but the holder, child 0, have asked and wait, or have ended. */
 static inline void settle_all(struct facts *s)
 {
@@ -328,71 +295,6 @@ static inline void let_go(void *arg)
 	gate_open(&s->go);
 }
 
-/* ---- the family of the caller ------------------------------------------- */
-
-static inline pid_t parent_of(const char *pid)
-{
-	char path[300];
-	int parent = 0;
-	FILE *f;
-
-	snprintf(path, sizeof path, "/proc/%s/stat", pid);
-	f = fopen(path, "re");
-	if (f != NULL && fscanf(f, "%*d (%*[^)]) %*c %d", &parent) != 1)
-		parent = 0;
-	if (f != NULL)
-		fclose(f);
-	return parent;
-}
-
-/* All processes and their parents, as they are now; how many. */
-static inline int all_processes(pid_t (*list)[2], int most)
-{
-	DIR *proc = opendir("/proc");
-	struct dirent *e;
-	int n = 0;
-
-	while (proc != NULL && n < most && (e = readdir(proc)) != NULL)
-		if (e->d_name[0] >= '1' && e->d_name[0] <= '9') {
-			list[n][0] = atoi(e->d_name);
-			list[n++][1] = parent_of(e->d_name);
-		}
-	if (proc != NULL)
-		closedir(proc);
-	return n;
-}
-
-enum { FAMILY = MANY, PROCESSES = 4096 };
-
-/* The caller, its children, theirs, ...; how many. */
-static inline int family(pid_t *list)
-{
-	static pid_t all[PROCESSES][2];
-	int n = 1, processes = all_processes(all, PROCESSES);
-
-	list[0] = fence_pid();
-	for (int i = 0; i < n; i++)
-		for (int k = 0; k < processes && n < FAMILY; k++)
-			if (all[k][1] == list[i])
-				list[n++] = all[k][0];
-	return n;
-}
-
-/* Nobody can go on by himself. */
-static inline void all_settle(void)
-{
-	pid_t list[FAMILY];
-	int n, before = 0;
-
-	for (int i = 0; i < 20; i++) {
-		n = family(list);
-		if (n == before)
-			return;
-		settle_each(list, n);
-		before = n;
-	}
-}
-
 /* ---- verdicts, in the test program -------------------------------------- */
 
 #define WHY_01 "L06-01 The number you start with is the number of free " \
@@ -406,8 +308,8 @@ static inline void all_settle(void)
 	"it."
 #define WHY_13 "L06-13 Who asks for a name that exists already gets the old " \
 	"semaphore, as others have left it."
-#define WHY_14 "L06-14 Who waits is not told that there is a place: it waits " \
-	"at a copy, or at something made for threads."
+#define WHY_14 "L06-14 Who waits is not told that there is a place: nobody " \
+	"wakes it, or it waits at a copy, or at something made for threads."
 #define WHY_16 "L06-16 Two are allowed inside, so inside is not private."
 #define WHY_17 "L06-17 The place of a worker that died is never free again."
 #define WHY_19 "L06-19 You removed the door while people were queueing."

@@ -377,8 +377,8 @@ enum { CREW = 4 };
  * they are there when the next one cannot be started. */
 static void wait_for_earlier(void)
 {
-	pid_t list[FAMILY];
-	int n = family(list);
+	pid_t list[MANY];
+	int n = fence_family(list, MANY);
 
 	for (int i = 0; i < n; i++)
 		if (list[i] == getpid())
@@ -407,7 +407,7 @@ static void let_go_when_struck(void *arg)
 	while (fault_hits() == 0 && s->entered < CREW &&
 	       !gate_is_open(&s->over))
 		syscall(SYS_nanosleep, &ms, NULL);
-	all_settle();
+	settle_family();
 	gate_open(&s->go);
 }
 

@@ -161,26 +161,22 @@ static void run_crowd(void *arg)
  */
 static int waiting_workers(const struct facts *s, pid_t *list)
 {
-	static pid_t all[PROCESSES][2];
-	int n = all_processes(all, PROCESSES), waiting = 0;
-	pid_t parent = 0;
+	pid_t all[MANY], parent = parent_of(s->inside[0]);
+	int n = fence_family(all, MANY), waiting = 0;
 
-	for (int i = 0; i < n; i++)
-		if (all[i][0] == s->inside[0])
-			parent = all[i][1];
 	for (int i = 0; i < n && waiting < 4; i++)
-		if (parent != 0 && all[i][1] == parent &&
-		    all[i][0] != s->inside[0] && all[i][0] != s->number[16])
-			list[waiting++] = all[i][0];
+		if (parent_of(all[i]) == parent && all[i] != s->inside[0] &&
+		    all[i] != s->number[16])
+			list[waiting++] = all[i];
 	return waiting == 3 ? waiting : 0;
 }
 
 /* A server that the semaphore was made with is none of the workers. */
 static void note_helper(struct facts *s)
 {
-	pid_t list[FAMILY];
+	pid_t list[MANY];
 
-	s->number[16] = family(list) == 2 ? list[1] : 0;
+	s->number[16] = fence_family(list, MANY) == 2 ? list[1] : 0;
 }
 
 /* Two must come in; then one of them goes, and a third must come. */
@@ -192,7 +188,7 @@ static void let_in_turn(void *arg)
 	gate_wait(&s->in[0]);
 	s->number[0] = gate_wait(&s->in[1]);
 	for (int i = 0; i < 3; i++) {
-		all_settle();
+		settle_family();
 		gate_open(&s->leave[order[i]]);
 		s->number[1] += gate_wait(&s->in[2 + i]);
 	}
@@ -229,22 +225,22 @@ static void check_crowd(void)
 static void count_workers(void *arg)
 {
 	struct facts *s = arg;
-	pid_t list[FAMILY];
+	pid_t list[MANY];
 
 	gate_wait(&s->held);
-	all_settle();
-	s->number[8] = family(list);
+	settle_family();
+	s->number[8] = fence_family(list, MANY);
 	gate_open(&s->go);
 }
 
 static void run_and_stay(void *arg)
 {
 	struct facts *s = arg;
-	pid_t list[FAMILY];
+	pid_t list[MANY];
 
 	if (!create(s, 1, false))
 		return;
-	s->number[9] = family(list);
+	s->number[9] = fence_family(list, MANY);
 	run_workers(4, stay);
 	semaphore_destroy(sem);
 }
@@ -372,7 +368,7 @@ static void open_when_settled(void *arg)
 	struct facts *s = arg;
 
 	gate_wait(&s->held);
-	all_settle();
+	settle_family();
 	s->number[2] = s->entered;
 	gate_open(&s->over);
 }
@@ -721,12 +717,12 @@ static void kill_one_outside(void *arg)
 	pid_t waiting[16];
 
 	gate_wait(&s->held);
-	all_settle();
+	settle_family();
 	s->number[0] = waiting_workers(s, waiting);
 	if (s->number[0] > 0) {
 		kill(waiting[1], SIGKILL);
 		wait_until_ended(waiting[1]);
-		all_settle();
+		settle_family();
 	}
 	s->number[1] = s->entered;
 	gate_open(&s->go);
@@ -787,13 +783,13 @@ static void interrupt_all(void *arg)
 	int n;
 
 	gate_wait(&s->held);
-	all_settle();
+	settle_family();
 	n = waiting_workers(s, waiting);
 	for (int k = 0; k < 3; k++) {
 		kill(fence_pid(), SIGUSR1);
 		for (int i = 0; i < n; i++)
 			kill(waiting[i], SIGUSR1);
-		all_settle();
+		settle_family();
 		s->number[1] += gate_is_open(&s->over);
 	}
 	gate_open(&s->go);
@@ -867,9 +863,9 @@ static void stop_one_inside(void *arg)
 	struct facts *s = arg;
 
 	gate_wait(&s->held);
-	all_settle();
+	settle_family();
 	stop_process(s->inside[0]);
-	all_settle();
+	settle_family();
 	s->number[1] = s->entered;
 	continue_process(s->inside[0]);
 	gate_open(&s->go);

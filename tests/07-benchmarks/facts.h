@@ -5,7 +5,6 @@
 #ifndef FACTS_H
 #define FACTS_H
 
-#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <malloc.h>
@@ -171,27 +170,6 @@ static inline void forget_items(void)
 }
 
 /* ---- watching threads ----------------------------------------------- */
-
-/* Returns when all other threads of this process rest, and how many. */
-static inline int settle_the_others(void)
-{
-	DIR *tasks = opendir("/proc/self/task");
-	struct dirent *e;
-	int64_t cpu;
-	int n = 0;
-	pid_t tid;
-
-	while (tasks != NULL && (e = readdir(tasks)) != NULL) {
-		tid = atoi(e->d_name);
-		if (tid <= 0 || tid == gettid())
-			continue;
-		settle_thread(getpid(), tid);
-		n += look_at(getpid(), tid, &cpu) == 'S';
-	}
-	if (tasks != NULL)
-		closedir(tasks);
-	return n;
-}
 
 /* ---- what is printed -------------------------------------------------- */
 

@@ -513,8 +513,7 @@ static uint64_t compute_slowly(long index, void *arg)
 {
 	peak_enter(&facts->peak);
 	if (facts->number[14]++ < 2) {
-		settle_the_others();		/* some may still be made */
-		settle_the_others();
+		settle_others();
 	}
 	peak_leave(&facts->peak);
 	return note_item(index, arg);
@@ -550,7 +549,7 @@ static uint64_t meet_outside(long index, void *arg)
 	if (index % 3 != 2)
 		bench_allow_threads(meet, &facts->meeting);
 	peak_enter(&facts->peak);
-	settle_the_others();
+	settle_others();
 	peak_leave(&facts->peak);
 	if (index % 3 != 2)
 		bench_allow_threads(meet, &facts->again);

@@ -55,13 +55,13 @@ static void many_cycles(void *arg)
 
 	for (int i = 0; i < CYCLES; i++) {
 		if (i == FIRST) {
-			settle_the_others();
+			settle_others();
 			s->number[0] = count_mappings();
 			s->number[3] = count_kib();
 		}
 		one_cycle(i);
 	}
-	s->number[2] = settle_the_others();
+	s->number[2] = settle_others();
 	s->number[1] = count_mappings() - s->number[0];
 	s->number[4] = count_kib() - s->number[3];
 }
@@ -301,8 +301,7 @@ static void come_back(void *arg)
 	s->number[4] = s->number[2] - s->number[3];	/* still at work */
 	gate_open(&s->inside);
 	gate_open(&s->go);
-	settle_the_others();
-	s->number[5] = settle_the_others();
+	s->number[5] = settle_others();
 }
 
 /* A thread is there until its last destructor has ended. */
@@ -328,8 +327,7 @@ static void come_back_late(void *arg)
 	s->number[4] = s->number[2] - s->number[3];	/* still ending */
 	gate_open(&s->inside);
 	gate_open(&s->go);
-	settle_the_others();
-	s->number[5] = settle_the_others();
+	s->number[5] = settle_others();
 }
 
 static void let_go(void *arg)
@@ -439,8 +437,7 @@ static uint64_t compute_slowly(long index, void *arg)
 {
 	peak_enter(&facts->peak);
 	if (facts->number[0]++ < 1) {
-		settle_the_others();
-		settle_the_others();
+		settle_others();
 	}
 	peak_leave(&facts->peak);
 	return note_item(index, arg);

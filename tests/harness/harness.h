@@ -189,13 +189,20 @@ bool is_running(pid_t pid);
 bool wait_until_asleep(pid_t pid);
 
 /*
- * Wait until a thread (settle: the first one of pid) has come to where it
- * waits: it is found asleep or stopped at several looks in a row, or it asks
- * again and again, and has burnt a tenth of a second by that. False if it has
- * ended.
+ * Wait until somebody has come to where it waits: it is found asleep or
+ * stopped at several looks in a row, or it asks again and again, and has burnt
+ * a twentieth of a second by that.
  */
-bool settle(pid_t pid);
-bool settle_thread(pid_t pid, pid_t tid);
+bool settle(pid_t pid);			/* false if it has ended */
+void settle_each(const pid_t *pids, int n);	/* 0 stands for nobody */
+void settle_family(void);
+int settle_others(void);	/* this process's other threads, with those
+				 * that come meanwhile; how many then sleep */
+
+pid_t parent_of(pid_t pid);		/* 0 if pid is gone */
+
+/* The fence and all its descendants now; returns how many. */
+int fence_family(pid_t *pids, int max);
 
 /* Its state letter, see proc(5); 'X' = it is gone. *cpu_ns: how long it ran */
 char look_at(pid_t pid, pid_t tid, int64_t *cpu_ns);

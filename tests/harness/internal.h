@@ -79,11 +79,21 @@ struct process {
 /* Descendants of root, without root itself; returns how many (max at most). */
 int tree_list(pid_t root, struct process *list, int max);
 void tree_kill(pid_t root);
-char process_state(pid_t pid);		/* 'R', 'S', 'Z', ...; see proc(5) */
+/* What one file of /proc says, as a string; its length, or -1. */
+ssize_t slurp(const char *path, char *out, size_t size);
+bool read_stat(const char *path, struct process *p);
+/* Processor time, time in the queue for it, and time slices of one thread. */
+bool read_schedstat(const char *task, int64_t *cpu_ns, int64_t *queued_ns,
+		    int64_t *slices);
+/* Calls visit for each thread of pid, with its folder, until it says no. */
+bool each_thread(pid_t pid, bool (*visit)(const char *task, void *arg),
+		 void *arg);
 /* An opaque sum that stays the same while no thread of them runs; 0 when one
  * of them is running, or will run by itself when a time is over. */
 uint64_t tree_stillness(const struct process *list, int n);
 
+/* observe.c */
+char process_state(pid_t pid);		/* 'R', 'S', 'Z', ...; see proc(5) */
 /* Is no thread of it running, because it was stopped? */
 bool is_stopped(pid_t pid);
 

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static ssize_t slurp(const char *path, char *out, size_t size)
+ssize_t slurp(const char *path, char *out, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
@@ -28,7 +28,7 @@ static ssize_t slurp(const char *path, char *out, size_t size)
 	return n;
 }
 
-static bool read_stat(const char *path, struct process *p)
+bool read_stat(const char *path, struct process *p)
 {
 	char stat[512], *end;
 
@@ -104,9 +104,8 @@ static bool is_timed(const char *task)
 	return false;
 }
 
-/* cpu time, time in the queue for it, and time slices of one thread */
-static bool read_schedstat(const char *task, int64_t *cpu, int64_t *queued,
-			   int64_t *slices)
+bool read_schedstat(const char *task, int64_t *cpu, int64_t *queued,
+		    int64_t *slices)
 {
 	char path[320], line[128];
 	long long c, q, s;
@@ -121,9 +120,8 @@ static bool read_schedstat(const char *task, int64_t *cpu, int64_t *queued,
 	return true;
 }
 
-/* Calls visit for each thread of pid until it says no. */
-static bool each_thread(pid_t pid, bool (*visit)(const char *task, void *arg),
-			void *arg)
+bool each_thread(pid_t pid, bool (*visit)(const char *task, void *arg),
+		 void *arg)
 {
 	char dir[64], task[320];
 	struct dirent *e;
@@ -250,157 +248,4 @@ uint64_t tree_stillness(const struct process *list, int n)
 		if (!each_thread(list[i].pid, add_if_asleep, &sum))
 			return 0;
 	return sum;
-}
-
-/* ---- observing ---------------------------------------------------------- */
-
-char process_state(pid_t pid)
-{
-	struct process p;
-	char path[64];
-
-	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	return pid > 0 && read_stat(path, &p) ? p.state : 'X';
-}
-
-static bool thread_is_stopped(const char *task, void *unused)
-{
-	char path[340];
-	struct process p;
-
-	(void)unused;
-	snprintf(path, sizeof path, "%s/stat", task);
-	return !read_stat(path, &p) || strchr("TtZX", p.state) != NULL;
-}
-
-bool is_running(pid_t pid)
-{
-	char state = process_state(pid);
-
-	return state != 'X' && state != 'Z';
-}
-
-bool is_stopped(pid_t pid)
-{
-	return each_thread(pid, thread_is_stopped, NULL);
-}
-
-void breathe(void)
-{
-	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-}
-
-char look_at(pid_t pid, pid_t tid, int64_t *cpu_ns)
-{
-	int64_t queued, slices;
-	struct process p;
-	char task[64], path[80];
-
-	snprintf(task, sizeof task, "/proc/%d/task/%d", pid, tid);
-	snprintf(path, sizeof path, "%s/stat", task);
-	if (!read_schedstat(task, cpu_ns, &queued, &slices))
-		*cpu_ns = 0;
-	return read_stat(path, &p) ? p.state : 'X';
-}
-
-bool wait_until_asleep(pid_t pid)
-{
-	int64_t start, cpu;
-	int asleep = 0;
-	char state;
-
-	look_at(pid, pid, &start);
-	while (asleep < 3 && !board->hopeless) {
-		state = look_at(pid, pid, &cpu);
-		/* Who has used so much instead of sleeping never will. */
-		if (state == 'X' || state == 'Z' ||
-		    (state == 'R' && cpu - start > 500 * 1000000LL))
-			return false;
-		asleep = state == 'S' ? asleep + 1 : 0;
-		breathe();
-	}
-	return asleep >= 3;
-}
-
-bool settle_thread(pid_t pid, pid_t tid)
-{
-	int64_t start, cpu;
-	char state = look_at(pid, tid, &start);
-
-	for (int calm = 0; calm < 8 && state != 'X' && state != 'Z';) {
-		breathe();
-		state = look_at(pid, tid, &cpu);
-		calm = strchr("STt", state) ? calm + 1 : 0;
-		if (cpu - start > 100 * 1000000LL)
-			break;
-	}
-	return state != 'X' && state != 'Z';
-}
-
-bool settle(pid_t pid)
-{
-	return settle_thread(pid, pid);
-}
-
-bool wait_until_ended(pid_t pid)
-{
-	uint64_t before = 0, now;
-	struct process p = { .pid = pid };
-	int still = 0;
-
-	while (is_running(pid)) {
-		now = tree_stillness(&p, 1);
-		still = now != 0 && now == before ? still + 1 : 0;
-		if (still > 500)
-			return false;
-		before = now;
-		breathe();
-	}
-	return true;
-}
-
-static bool add_effort(const char *task, void *arg)
-{
-	struct effort *sum = arg;
-	int64_t cpu = 0, queued = 0, slices = 0;
-	char path[340], status[4096], *line;
-
-	if (read_schedstat(task, &cpu, &queued, &slices)) {
-		sum->cpu_ns += cpu;
-		sum->runnable_ns += cpu + queued;
-	}
-	snprintf(path, sizeof path, "%s/status", task);
-	if (slurp(path, status, sizeof status) > 0 &&
-	    (line = strstr(status, "\nvoluntary_ctxt_switches:")) != NULL)
-		sum->switches += atoll(strchr(line, ':') + 1);
-	return true;
-}
-
-struct effort effort(void)
-{
-	static struct process list[PROCESSES_MAX];
-	struct effort sum = {0};
-	int n = tree_list(board->test, list, PROCESSES_MAX);
-
-	for (int i = 0; i < n; i++) {
-		if (list[i].pid == board->director)
-			continue;
-		sum.processes++;
-		each_thread(list[i].pid, add_effort, &sum);
-	}
-	return sum;
-}
-
-struct effort effort_during(double seconds)
-{
-	struct effort before = effort(), after;
-	struct timespec t = { .tv_sec = (time_t)seconds };
-
-	t.tv_nsec = (long)((seconds - t.tv_sec) * 1e9);
-	nanosleep(&t, NULL);
-	after = effort();
-	after.cpu_ns -= before.cpu_ns;
-	after.runnable_ns -= before.runnable_ns;
-	after.switches -= before.switches;
-	return after;
 }

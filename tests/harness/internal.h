@@ -82,6 +82,7 @@ void tree_kill(pid_t root);
 /* What one file of /proc says, as a string; its length, or -1. */
 ssize_t slurp(const char *path, char *out, size_t size);
 bool read_stat(const char *path, struct process *p);
+bool read_process(pid_t pid, struct process *p);	/* false if it is gone */
 /* Processor time, time in the queue for it, and time slices of one thread. */
 bool read_schedstat(const char *task, int64_t *cpu_ns, int64_t *queued_ns,
 		    int64_t *slices);
@@ -129,8 +130,19 @@ const char *fence_where(void);		/* the best line that is known */
 /* Fail the check with what that end means. */
 _Noreturn void fail_end(const struct fence *f, struct fence_end end);
 
-/* lines.c - "labs/02-pool/pool.c:41 (pool_map)", or "" */
-const char *source_line(const void *address);
+/* lines.c */
+struct line {
+	const char *file, *function;
+	int number;
+};
+bool find_line(const void *address, struct line *at);
+/* A return address belongs to the line of the call before it. */
+static inline const void *before_return(const void *address)
+{
+	return address ? (const char *)address - 1 : NULL;
+}
+/* "labs/02-pool/pool.c:41 (pool_map)", or "" */
+const char *source_line(const void *return_address);
 const char *source_of_function(const void *function);
 
 /* checks.c */

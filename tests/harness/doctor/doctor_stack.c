@@ -7,7 +7,6 @@
 #include "doctor_walk.h"
 
 #include <string.h>
-#include <unistd.h>
 
 /* Files of ours that only stand between a student's line and the system. */
 static bool is_between(const char *file)
@@ -16,20 +15,6 @@ static bool is_between(const char *file)
 	       strstr(file, "harness/explorer") != NULL ||
 	       strstr(file, "harness/sync.c") != NULL ||
 	       strncmp(file, "common/", 7) == 0;
-}
-
-/* As one would type it: "./labs/..." and paths below here are shortened. */
-static const char *short_path(const char *file)
-{
-	static char here[512];
-	size_t n;
-
-	if (here[0] == '\0' && getcwd(here, sizeof here) == NULL)
-		here[0] = '\0';
-	n = strlen(here);
-	if (n > 1 && strncmp(file, here, n) == 0 && file[n] == '/')
-		return file + n + 1;
-	return strncmp(file, "./", 2) == 0 ? file + 2 : file;
 }
 
 /* Who wrote pthread_mutex_lock knows no __GI___pthread_mutex_lock, nor
@@ -72,23 +57,6 @@ static void found_line(struct walk *w, const char *file, int line,
 	w->found = !is_between(file);
 }
 
-/* By looking into each compilation unit: clang leaves no table of them. */
-static const char *find_source(Dwfl_Module *module, Dwarf_Addr pc, int *number)
-{
-	Dwarf_Die *unit = NULL;
-	Dwarf_Line *line;
-	Dwarf_Addr bias;
-
-	while ((unit = dwfl_module_nextcu(module, unit, &bias)) != NULL) {
-		if (dwarf_haspc(unit, pc - bias) <= 0)
-			continue;
-		line = dwarf_getsrc_die(unit, pc - bias);
-		if (line != NULL && dwarf_lineno(line, number) == 0)
-			return dwarf_linesrc(line, NULL, NULL);
-	}
-	return NULL;
-}
-
 int visit_frame(Dwfl_Frame *frame, void *arg)
 {
 	struct walk *w = arg;
@@ -112,7 +80,7 @@ int visit_frame(Dwfl_Frame *frame, void *arg)
 	    strcmp(function, "meeting_wait") == 0)
 		w->thread->at_gate = true;
 	if (file != NULL)
-		found_line(w, short_path(file), line, function, pc + 1);
+		found_line(w, file, line, function, pc + 1);
 	snprintf(w->inner, sizeof w->inner, "%s", function);
 	return w->found ? DWARF_CB_ABORT : DWARF_CB_OK;
 }

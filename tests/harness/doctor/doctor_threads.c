@@ -11,34 +11,6 @@
 #include <sys/wait.h>
 #include <time.h>
 
-/* Only what lies in the program itself: no looking for files elsewhere, and
- * never in the network. */
-static int no_debuginfo(Dwfl_Module *module, void **data, const char *name,
-			Dwarf_Addr base, const char *file, const char *link,
-			GElf_Word crc, char **found)
-{
-	(void)module, (void)data, (void)name, (void)base;
-	(void)file, (void)link, (void)crc, (void)found;
-	return -1;
-}
-
-static Dwfl *open_process(pid_t pid)
-{
-	static const Dwfl_Callbacks callbacks = {
-		.find_elf = dwfl_linux_proc_find_elf,
-		.find_debuginfo = no_debuginfo,
-	};
-	Dwfl *dwfl = dwfl_begin(&callbacks);
-
-	if (dwfl == NULL)
-		return NULL;
-	if (dwfl_linux_proc_report(dwfl, pid) == 0 &&
-	    dwfl_report_end(dwfl, NULL, NULL) == 0)
-		return dwfl;
-	dwfl_end(dwfl);
-	return NULL;
-}
-
 /* ---- without touching it ----------------------------------------------- */
 
 static pid_t next_thread(Dwfl *dwfl, void *arg, void **thread_arg)

@@ -1,6 +1,6 @@
 /*
- * doctor_walk - inside doctor_stack.c and doctor_threads.c: from one frame of
- * a stack to the next one out
+ * doctor_walk - what needs libdw: from one frame of a stack to the next one
+ * out, and from an address to a line of source
  */
 #ifndef DOCTOR_WALK_H
 #define DOCTOR_WALK_H
@@ -19,6 +19,12 @@ struct walk {
 
 /* For each frame; says whether to go on (DWARF_CB_OK). */
 int visit_frame(Dwfl_Frame *frame, void *walk);
+
+/* What is mapped where in a process; NULL if that cannot be known. */
+Dwfl *open_process(pid_t pid);
+
+/* "labs/02-pool/pool.c" and the line; NULL for what is not ours */
+const char *find_source(Dwfl_Module *module, Dwarf_Addr pc, int *line);
 
 /* stop: for a moment; else it is not touched */
 void walk_stack(struct thread *t, bool stop);

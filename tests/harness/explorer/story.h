@@ -40,13 +40,13 @@ void story_make_rows(void);
 
 /* ---- story_lines.c ----------------------------------------------------- */
 
-struct line {
+struct told {
 	const void *pc;
 	char where[96], function[48], source[96];
 };
 
 /* The line of the call that returns to pc; empty until they are looked up. */
-struct line *story_line(const void *pc);
+struct told *story_line(const void *pc);
 void story_look_up_lines(void);
 void story_forget_lines(void);
 

@@ -1,14 +1,13 @@
-/* The source lines of a story: one call of addr2line(1) for all. */
+/* The source lines of a story, each looked up once. */
+#include "internal.h"
 #include "story.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { LINES = 512 };
 
-static struct line lines[LINES];
+static struct told lines[LINES];
 static int n_lines;
 
 void story_forget_lines(void)
@@ -17,7 +16,7 @@ void story_forget_lines(void)
 	story_line(NULL);	/* the first, for what has none */
 }
 
-struct line *story_line(const void *pc)
+struct told *story_line(const void *pc)
 {
 	for (int i = 0; i < n_lines; i++)
 		if (lines[i].pc == pc)
@@ -28,21 +27,12 @@ struct line *story_line(const void *pc)
 	return &lines[n_lines++];
 }
 
-/* The text of "file:12", without the space around it. */
-static void read_source(struct line *l)
+/* The text of that line, without the space around it. */
+static void read_source(struct told *l, const char *file, int number)
 {
-	char file[96], text[512];
-	char *colon, *s;
-	int number;
-	FILE *f;
+	FILE *f = fopen(file, "re");
+	char text[512] = "";
 
-	snprintf(file, sizeof file, "%s", l->where);
-	colon = strrchr(file, ':');
-	if (colon == NULL)
-		return;
-	*colon = '\0';
-	number = atoi(colon + 1);
-	f = fopen(file, "re");
 	while (f != NULL && number-- > 0)
 		if (fgets(text, sizeof text, f) == NULL)
 			break;
@@ -52,46 +42,21 @@ static void read_source(struct line *l)
 	if (number >= 0)
 		return;
 	text[strcspn(text, "\n")] = '\0';
-	s = text + strspn(text, " \t");
-	snprintf(l->source, sizeof l->source, "%.90s", s);
+	snprintf(l->source, sizeof l->source, "%.90s",
+		 text + strspn(text, " \t"));
 }
 
 void story_look_up_lines(void)
 {
-	char exe[256], *command, function[256], where[512];
-	ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-	size_t size, length;
-	FILE *f;
+	struct line at;
 
-	if (n <= 0)
-		return;
-	exe[n] = '\0';
-	f = open_memstream(&command, &size);
-	if (f == NULL)
-		return;
-	fprintf(f, "addr2line -fe '%s'", exe);
-	for (int i = 0; i < n_lines; i++)	/* of the call before */
-		fprintf(f, " %#lx", lines[i].pc == NULL ? 0ul :
-			(unsigned long)lines[i].pc - 1);
-	fprintf(f, " 2>/dev/null");
-	fclose(f);
-	f = popen(command, "r");
-	for (int i = 0; f != NULL && i < n_lines; i++) {
-		if (fgets(function, sizeof function, f) == NULL ||
-		    fgets(where, sizeof where, f) == NULL)
-			break;
-		if (lines[i].pc == NULL || where[0] == '?')
+	for (int i = 0; i < n_lines; i++) {
+		if (!find_line(before_return(lines[i].pc), &at))
 			continue;
-		where[strcspn(where, " \n")] = '\0';
-		function[strcspn(function, "\n")] = '\0';
-		length = strncmp(where, "./", 2) == 0 ? 2 : 0;
-		snprintf(lines[i].where, sizeof lines[i].where, "%.95s",
-			 where + length);
+		snprintf(lines[i].where, sizeof lines[i].where, "%.80s:%d",
+			 at.file, at.number);
 		snprintf(lines[i].function, sizeof lines[i].function, "%.47s",
-			 function);
-		read_source(&lines[i]);
+			 at.function);
+		read_source(&lines[i], at.file, at.number);
 	}
-	if (f != NULL)
-		pclose(f);
-	free(command);
 }

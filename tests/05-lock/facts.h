@@ -6,6 +6,7 @@
 #ifndef FACTS_H
 #define FACTS_H
 
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
@@ -51,11 +52,16 @@ static struct value *value;
 
 static inline int open_files(void)
 {
+	DIR *d = opendir("/proc/self/fd");
+	struct dirent *e;
 	struct stat st;
 	int n = 0;
 
-	for (int fd = 3; fd < 1024; fd++)
-		n += fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+	while (d != NULL && (e = readdir(d)) != NULL)
+		n += fstatat(dirfd(d), e->d_name, &st, 0) == 0 &&
+		     S_ISREG(st.st_mode);
+	if (d != NULL)
+		closedir(d);
 	return n;
 }
 

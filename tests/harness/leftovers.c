@@ -5,7 +5,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -71,10 +70,28 @@ static int system_v_objects(void)
 	return n;
 }
 
+/* From the list that the system keeps: to ask for each takes its time. */
+static void which_are_open(bool *open)
+{
+	DIR *d = opendir("/proc/self/fd");
+	struct dirent *e;
+	int fd;
+
+	memset(open, 0, DESCRIPTORS * sizeof *open);
+	for (fd = 0; d == NULL && fd < DESCRIPTORS; fd++)	/* none is free */
+		open[fd] = fcntl(fd, F_GETFD) != -1;
+	while (d != NULL && (e = readdir(d)) != NULL) {
+		fd = e->d_name[0] == '.' ? -1 : atoi(e->d_name);
+		if (fd >= 0 && fd < DESCRIPTORS && fd != dirfd(d))
+			open[fd] = true;
+	}
+	if (d != NULL)
+		closedir(d);
+}
+
 void leftovers_before(void)
 {
-	for (int fd = 0; fd < DESCRIPTORS; fd++)
-		before.open[fd] = fcntl(fd, F_GETFD) != -1;
+	which_are_open(before.open);
 	for (int s = 1; s < NSIG; s++)
 		sigaction(s, NULL, &before.action[s]);
 	sigprocmask(SIG_BLOCK, NULL, &before.mask);
@@ -95,19 +112,20 @@ void describe_descriptor(pid_t pid, int fd, char *out, size_t size)
 
 static void look_at_descriptors(void)
 {
+	static bool now[DESCRIPTORS];
 	char what[128];
 
+	which_are_open(now);
 	for (int fd = 0; fd < DESCRIPTORS; fd++) {
-		if (before.open[fd] || fcntl(fd, F_GETFD) == -1)
-			continue;
-		describe_descriptor(getpid(), fd, what, sizeof what);
-		left_behind(board->opened[fd], "descriptor %d (%s) still open",
-			    fd, what);
-	}
-	for (int fd = 0; fd < DESCRIPTORS; fd++)
-		if (before.open[fd] && fcntl(fd, F_GETFD) == -1)
+		if (now[fd] && !before.open[fd]) {
+			describe_descriptor(getpid(), fd, what, sizeof what);
+			left_behind(board->opened[fd], "descriptor %d (%s)"
+				    " still open", fd, what);
+		} else if (before.open[fd] && !now[fd]) {
 			left_behind(NULL, "descriptor %d of the caller closed",
 				    fd);
+		}
+	}
 }
 
 static void look_at_signals(void)
@@ -195,9 +213,11 @@ void leftovers_after(void)
 
 int open_descriptors(void)
 {
+	bool open[DESCRIPTORS];
 	int n = 0;
 
+	which_are_open(open);
 	for (int fd = 0; fd < DESCRIPTORS; fd++)
-		n += fcntl(fd, F_GETFD) != -1;
+		n += open[fd];
 	return n;
 }

@@ -10,19 +10,15 @@
 char process_state(pid_t pid)
 {
 	struct process p;
-	char path[64];
 
-	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	return pid > 0 && read_stat(path, &p) ? p.state : 'X';
+	return read_process(pid, &p) ? p.state : 'X';
 }
 
 pid_t parent_of(pid_t pid)
 {
 	struct process p;
-	char path[64];
 
-	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	return read_stat(path, &p) ? p.parent : 0;
+	return read_process(pid, &p) ? p.parent : 0;
 }
 
 static bool thread_is_stopped(const char *task, void *unused)
@@ -158,24 +154,26 @@ bool settle(pid_t pid)
 int fence_family(pid_t *pids, int max)
 {
 	struct process list[PROCESSES_MAX];
-	int n = tree_list(board->fence, list, max < PROCESSES_MAX ? max - 1 :
-			  PROCESSES_MAX);
+	int n = 1 + tree_list(board->fence, list, PROCESSES_MAX);
 
+	if (n > max)
+		n = max;
 	pids[0] = board->fence;
-	for (int i = 0; i < n; i++)
-		pids[1 + i] = list[i].pid;
-	return 1 + n;
+	for (int i = 1; i < n; i++)
+		pids[i] = list[i - 1].pid;
+	return n;
 }
 
 void settle_family(void)
 {
-	pid_t pids[PROCESSES_MAX + 1];
-	int before = 0, n;
+	pid_t pids[LOOKED_AT];
+	int n = 0, before;
 
-	while ((n = fence_family(pids, PROCESSES_MAX + 1)) != before) {
-		settle_each(pids, n);
+	do {
 		before = n;
-	}
+		n = fence_family(pids, LOOKED_AT);
+		settle_each(pids, n);
+	} while (n > before);
 }
 
 struct crowd {
@@ -204,7 +202,7 @@ int settle_others(void)
 		c.n = 0;
 		each_thread(getpid(), add_other, &c);
 		settle_them(c.who, c.n);
-	} while (c.n != before);
+	} while (c.n > before);
 	for (int i = 0; i < c.n; i++)
 		asleep += c.who[i].state == 'S';
 	return asleep;

@@ -39,21 +39,23 @@ bool read_stat(const char *path, struct process *p)
 	       sscanf(end + 2, "%c %d", &p->state, &p->parent) == 2;
 }
 
+bool read_process(pid_t pid, struct process *p)
+{
+	char path[64];
+
+	p->pid = pid;
+	snprintf(path, sizeof path, "/proc/%d/stat", pid);
+	return pid > 0 && read_stat(path, p);
+}
+
 static int all_processes(struct process *list, int max)
 {
 	DIR *proc = opendir("/proc");
 	struct dirent *e;
-	char path[64];
 	int n = 0;
 
-	while (proc != NULL && n < max && (e = readdir(proc)) != NULL) {
-		if (!isdigit((unsigned char)e->d_name[0]))
-			continue;
-		list[n].pid = atoi(e->d_name);
-		snprintf(path, sizeof path, "/proc/%d/stat", list[n].pid);
-		if (read_stat(path, &list[n]))
-			n++;
-	}
+	while (proc != NULL && n < max && (e = readdir(proc)) != NULL)
+		n += read_process(atoi(e->d_name), &list[n]);
 	if (proc != NULL)
 		closedir(proc);
 	return n;
@@ -178,17 +180,17 @@ static bool add_children(const char *task, void *arg)
 {
 	struct children *c = arg;
 	char path[340], numbers[8192], *at = numbers, *end;
-	struct process p = {0};
+	struct process p;
+	pid_t pid;
 
 	snprintf(path, sizeof path, "%s/children", task);
 	if (slurp(path, numbers, sizeof numbers) < 0)
 		return true;			/* just gone */
 	for (;; at = end) {
-		p.pid = strtol(at, &end, 10);
+		pid = strtol(at, &end, 10);
 		if (end == at || c->n == c->max)
 			return end == at;
-		snprintf(path, sizeof path, "/proc/%d/stat", p.pid);
-		if (read_stat(path, &p))
+		if (read_process(pid, &p))
 			c->list[c->n++] = p;
 	}
 }

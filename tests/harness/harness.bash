@@ -199,13 +199,13 @@ expect_lines() {	# TEXT WHY: the same lines in any order
 }
 
 expect_first_line() {	# TEXT WHY
-	[ "$(head -n 1 <<<"$output")" = "$1" ] ||
-		fails "$2" "the first line: $1" "$(head -n 1 <<<"$output")"
+	[ "${output%%$'\n'*}" = "$1" ] ||
+		fails "$2" "the first line: $1" "${output%%$'\n'*}"
 }
 
 expect_last_line() {	# TEXT WHY
-	[ "$(tail -n 1 <<<"$output")" = "$1" ] ||
-		fails "$2" "the last line: $1" "$(tail -n 1 <<<"$output")"
+	[ "${output##*$'\n'}" = "$1" ] ||
+		fails "$2" "the last line: $1" "${output##*$'\n'}"
 }
 
 expect_matches() {	# REGEX WHY

@@ -67,12 +67,13 @@ void *shared(size_t size)
 	return at;
 }
 
-/* A field must not break its row. */
+/* A field must not break its row. report reads it back. */
 static void put_field(FILE *f, const char *s, char after)
 {
 	for (; *s != '\0'; s++) {
-		if (*s == '\t' || *s == '\n')
-			fprintf(f, *s == '\t' ? "\\t" : "\\n");
+		if (strchr("\t\n\\", *s) != NULL)
+			fprintf(f, "\\%c", *s == '\t' ? 't' :
+					   *s == '\n' ? 'n' : '\\');
 		else
 			putc(*s, f);
 	}

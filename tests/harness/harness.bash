@@ -37,6 +37,7 @@ row() {
 	local ms=$(((${EPOCHREALTIME/[.,]/} - started) / 1000)) f line
 	line=$LAB$'\t'$IMPLEMENTATION$'\tprogram\t'$BATS_TEST_DESCRIPTION
 	for f in "$@"; do
+		f=${f//\\/\\\\}
 		f=${f//$'\t'/\\t}
 		line+=$'\t'${f//$'\n'/\\n}
 	done

@@ -42,8 +42,10 @@ static void read_source(struct told *l, const char *file, int number)
 	if (number >= 0)
 		return;
 	text[strcspn(text, "\n")] = '\0';
+	for (char *tab = text; (tab = strchr(tab, '\t')) != NULL;)
+		*tab = ' ';
 	snprintf(l->source, sizeof l->source, "%.90s",
-		 text + strspn(text, " \t"));
+		 text + strspn(text, " "));
 }
 
 void story_look_up_lines(void)

@@ -351,6 +351,46 @@ static void check_silence(void)
 	expect_signals(s->number[1], s->number[2]);
 }
 
+/* ---- for long ------------------------------------------------------------- */
+
+enum { LONG = 66000 };		/* more than 16 bits can count, or a pipe holds */
+
+/* Two in, two out; the room for seven is used in turn. */
+static void put_and_get_for_long(void *arg)
+{
+	struct facts *s = arg;
+
+	if (!create(s, 7, sizeof(int)))
+		return;
+	for (int i = 0; i < LONG && s->number[1] == s->number[2]; i += 2) {
+		put(i, 0);
+		put(i + 1, 0);
+		s->number[1] = i;
+		s->number[2] = get(0);
+		if (s->number[2] == i) {
+			s->number[1] = i + 1;
+			s->number[2] = get(0);
+		}
+	}
+	queue_destroy(queue);
+}
+
+static void check_long(void)
+{
+	static const char why[] = "A number that only ever grows comes to its "
+		"end, or something fills up.";
+	struct facts *s = shared(sizeof *s);
+
+	fence(&(struct fence){ .scenario = put_and_get_for_long, .shared = s,
+			       .limit = 60, .why_stuck = why });
+	expect_created(s);
+	expect(s->number[2] == s->number[1], why, text("item %d comes after "
+	       "item %d", s->number[1], s->number[1] - 1), "%s",
+	       got(s->number[2]));
+	expect(s->number[1] == LONG - 1, why, text("%d items", LONG), "%d",
+	       s->number[1]);
+}
+
 static const struct check checks[] = {
 	FUNCTION("an item is what it was when it was put", check_copied,
 		 queue_put),
@@ -363,6 +403,8 @@ static const struct check checks[] = {
 	FUNCTION("a put that has returned comes before the next, whoever puts",
 		 check_family, queue_get),
 	FUNCTION("items of any size arrive as they were put", check_small_sizes,
+		 queue_get),
+	FUNCTION("a queue works for as long as it is used", check_long,
 		 queue_get),
 	FUNCTION("nothing is printed, and no signal blocked", check_silence,
 		 queue_put),

@@ -296,6 +296,39 @@ static void check_free(void)
 	expect_clean(NULL);
 }
 
+enum { LONG = 66000 };		/* more than 16 bits can count, or a pipe holds */
+
+static void take_for_long(void *arg)
+{
+	struct facts *s = arg;
+	int i;
+
+	if (!create(s))
+		return;
+	for (i = 0; i < LONG && s->got[0] == 0 && s->got[1] == 0; i++) {
+		s->got[0] = lock_acquire(lock, -1);
+		s->got[1] = lock_release(lock);
+	}
+	s->number[0] = i;
+	destroy();
+}
+
+static void check_long(void)
+{
+	static const char why[] = "A number that only ever grows comes to its "
+		"end, or something fills up.";
+	struct facts *s = shared(sizeof *s);
+
+	fence(&(struct fence){ .scenario = take_for_long, .shared = s,
+			       .limit = 60, .why_stuck = why });
+	expect_created(s);
+	expect(s->got[0] == 0 && s->got[1] == 0, why,
+	       text("acquired and released %d times", LONG),
+	       "acquire number %d returned %d, and release %d", s->number[0],
+	       s->got[0], s->got[1]);
+	expect_clean(NULL);
+}
+
 /* ---- waiting --------------------------------------------------------- */
 
 /* Child 0 holds the lock, child 4 is inside fn, and each of the others waits
@@ -1208,6 +1241,8 @@ static const struct check checks[] = {
 	FUNCTION("a value holds every long", check_large, value_create),
 	FUNCTION("fn that refuses changes nothing", check_refused,
 		 value_update),
+	FUNCTION("a lock works for as long as it is used", check_long,
+		 lock_release),
 	FUNCTION("a free lock can be had again and again", check_free,
 		 lock_acquire),
 	FUNCTION("waiting costs nothing", check_quiet, lock_acquire),

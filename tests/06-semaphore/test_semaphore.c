@@ -990,6 +990,48 @@ static void check_silence(void)
 	expect_clean(NULL);
 }
 
+/* ---- for long --------------------------------------------------------- */
+
+enum { LONG = 66000 };		/* more than 16 bits can count, or a pipe holds */
+
+static void take_for_long(void *arg)
+{
+	struct facts *s = arg;
+	int i;
+
+	if (!create(s, 2, s->initial != 0))
+		return;
+	for (i = 0; i < LONG && s->got[0] == 0 && s->got[1] == 0; i++) {
+		s->got[0] = semaphore_acquire(sem, -1);
+		s->got[1] = semaphore_release(sem);
+	}
+	s->number[0] = i;
+	s->number[1] = semaphore_value(sem);
+	semaphore_destroy(sem);
+}
+
+static void check_long(void)
+{
+	static const char why[] = "A number that only ever grows comes to its "
+		"end, or something fills up.";
+
+	for (int bounded = 0; bounded < 2; bounded++) {
+		struct facts *s = shared(sizeof *s);
+
+		s->initial = bounded;
+		fence(&(struct fence){ .scenario = take_for_long, .shared = s,
+				       .limit = 60, .why_stuck = why });
+		expect_created(s);
+		expect(s->got[0] == 0 && s->got[1] == 0, why,
+		       text("acquired and released %d times", LONG),
+		       "acquire number %d returned %d, and release %d",
+		       s->number[0], s->got[0], s->got[1]);
+		expect(s->number[1] == 2, why, "the value is 2 afterwards",
+		       "%d", s->number[1]);
+		expect_clean(NULL);
+	}
+}
+
 #define FUNCTION(name, run, of) \
 	{ "functions", name, run, (const void *)(of) }
 
@@ -1026,6 +1068,8 @@ static const struct check checks[] = {
 		 semaphore_acquire),
 	FUNCTION("the wall clock does not change a limit", check_limit_jumps,
 		 semaphore_acquire),
+	FUNCTION("a semaphore works for as long as it is used", check_long,
+		 semaphore_release),
 	FUNCTION("nothing is printed, and no signal blocked", check_silence,
 		 semaphore_release),
 };

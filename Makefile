@@ -54,6 +54,7 @@ objects = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(1)))
 HARNESS := tests/harness
 EXPLORER := $(HARNESS)/explorer
 SELFTEST := $(HARNESS)/selftest
+C11 := $(HARNESS)/c11
 HARNESS_OBJECTS := $(filter-out %/supervise.o %/why.o %/selftest.o,$(foreach \
 	part,/ /calls/ /doctor/ /explorer/,$(call objects,$(HARNESS)$(part)*.c)))
 
@@ -66,7 +67,7 @@ $(BUILD)/%.a:
 # The report of a hang reads the stacks with libdw.
 DOCTOR := $(patsubst %.c,build/plain/%.o,$(filter-out %/why.c,$(wildcard $(HARNESS)/doctor/*.c)))
 build/plain/supervise: $(addprefix build/plain/$(HARNESS)/,supervise.o \
-	tree.o leftovers.o guard.o own_shm.o) $(DOCTOR) build/plain/libcommon.a
+	tree.o observe.o leftovers.o guard.o own_shm.o) $(DOCTOR) build/plain/libcommon.a
 	@$(CC) $(LDFLAGS) $^ -o $@ -ldw $(LDLIBS)
 
 build/plain/why: build/plain/$(HARNESS)/doctor/why.o $(DOCTOR) \
@@ -82,23 +83,33 @@ build/plain/selftest_faults: $(addprefix build/plain/$(SELFTEST)/,\
 	selftest_faults.o calling.called.o waiting.called.o stuck.called.o)
 build/plain/selftest_hang: $(addprefix build/plain/$(SELFTEST)/,\
 	selftest_hang.o hang.called.o)
-build/plain/selftest_explorer: build/plain/$(EXPLORER)/selftest.explored.o
+build/plain/selftest_explorer: build/plain/$(EXPLORER)/selftest.explored.o \
+	build/plain/$(C11)/c11.explored.o
 $(SELFTESTS): build/plain/libharness.a build/plain/libcommon.a
 	@$(CC) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(TEST_LIBS)
 
-# What a student's file calls read() is called_read() in the tests.
-$(BUILD)/calls.map: $(wildcard $(HARNESS)/calls/calls_*.c)
+# What a student's file calls read() is called_read() in the tests, and what it
+# calls mtx_lock() leads to what pthread_mutex_lock() is.
+from_c11 = sed -nE 's/^(int|void) c11_([a-z_]+)\(.*\)$$/\2 c11_\2/p' $(C11)/c11.c
+$(BUILD)/calls.map: $(wildcard $(HARNESS)/calls/calls_*.c) $(C11)/c11.c
 	@mkdir -p $(@D)
-	@sed -nE 's/^[a-zA-Z_ ].*[ *]called_([a-z_0-9A-Z]+)\(.*[,;]$$/\1 called_\1/p' $^ | sort -u > $@
+	@{ sed -nE 's/^[a-zA-Z_ ].*[ *]called_([a-z_0-9A-Z]+)\(.*[,;]$$/\1 called_\1/p' $^; \
+		$(from_c11); } | sort -u > $@
+
+# Small enough to be left by a jump, so that the line is the caller's.
+$(BUILD)/$(C11)/c11.o: COMMON_FLAGS += -O2
+$(BUILD)/$(C11)/c11.o: OUR_WARNINGS += -Wno-missing-prototypes
+$(BUILD)/$(C11)/c11.explored.o: $(BUILD)/$(C11)/c11.o $(BUILD)/explored.map
+	@objcopy --redefine-syms=$(BUILD)/explored.map $< $@
 
 # For the explorer the compiler announces each access to memory, and what the
 # file calls read() is explored_read(). A wait that cannot be scheduled is
 # undefined, under a name that says so.
 $(BUILD)/$(EXPLORER)/%.o: OUR_WARNINGS += -Wno-missing-prototypes
-$(BUILD)/explored.map: $(EXPLORER)/unknown $(wildcard $(EXPLORER)/*.c)
+$(BUILD)/explored.map: $(EXPLORER)/unknown $(wildcard $(EXPLORER)/*.c) $(C11)/c11.c
 	@mkdir -p $(@D)
 	@{ sed -nE 's/^[a-zA-Z_ ].*[ *]explored_([a-z_0-9A-Z]+)\(.*[,{)]$$/\1 explored_\1/p' \
-		$(filter %.c,$^); \
+		$(filter %.c,$^); $(from_c11); \
 	sed -E '/^#/d; s/.*/& the_explorer_cannot_schedule_&/' $<; } | sort -u > $@
 
 # ---- implementations -----------------------------------------------------------
@@ -129,7 +140,7 @@ $(BUILD)/$(1)/$(2)/$(p): $(BUILD)/labs/$(1)/demo/$(p).o \
 $(BUILD)/$(1)/$(2)/checks: \
 		$(foreach t,$(call tests,$(1)),$(BUILD)/tests/$(1)/$(t).o) \
 		$(foreach s,$(call stems,$(1)),$(BUILD)/$(1)/$(2)/$(s).called.o) \
-		$(BUILD)/libharness.a $(BUILD)/libcommon.a
+		$(BUILD)/$(C11)/c11.called.o $(BUILD)/libharness.a $(BUILD)/libcommon.a
 	@$(CC) $(LDFLAGS) $$^ -o $$@ $(TEST_LIBS)
 $(foreach s,$(call stems,$(1)),
 $(BUILD)/$(1)/$(2)/$(s).hooked.o: $(call source_of,$(1),$(s),$(3)) $(if $(filter file-%,$(2)),FORCE)
@@ -140,7 +151,7 @@ $(BUILD)/$(1)/$(2)/$(s).hooked.o: $(call source_of,$(1),$(s),$(3)) $(if $(filter
 $(BUILD)/$(1)/$(2)/explorations: \
 		$(foreach t,$(call explorations,$(1)),$(BUILD)/tests/$(1)/$(t).explored.o) \
 		$(foreach s,$(call stems,$(1)),$(BUILD)/$(1)/$(2)/$(s).explored.o) \
-		$(BUILD)/libharness.a $(BUILD)/libcommon.a
+		$(BUILD)/$(C11)/c11.explored.o $(BUILD)/libharness.a $(BUILD)/libcommon.a
 	@$(CC) $(LDFLAGS) $$^ -o $$@ $(TEST_LIBS)
 
 .PHONY: $(1)/$(2)/programs $(1)/$(2)/checks $(1)/$(2)/explorations

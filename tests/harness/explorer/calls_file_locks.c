@@ -5,6 +5,7 @@
 #include "calls.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
@@ -110,6 +111,31 @@ int explored_semget(key_t key, int n, int flags)
 	if (exploring() && id >= 0 && arena->n_sysv < 16)
 		arena->sysv[arena->n_sysv++] = id;
 	return id;
+}
+
+/* Who waits there is told of a new value, and of the end. */
+int explored_semctl(int id, int n, int command, ...)
+{
+	struct place place = { UINT32_MAX - 1, (uint64_t)id };
+	bool changes = command == SETVAL || command == SETALL ||
+		       command == IPC_RMID;
+	void *argument = NULL;
+	va_list rest;
+	int r;
+
+	if (command != IPC_RMID) {
+		va_start(rest, command);
+		argument = va_arg(rest, void *);
+		va_end(rest);
+	}
+	if (!exploring() || !changes)
+		return semctl(id, n, command, argument);
+	point(place, HERE);
+	release_to(place);
+	r = semctl(id, n, command, argument);
+	note(WAKES, "semctl", place, HERE);
+	wake_all_waits();
+	return r;
 }
 
 /* Of several changes the first that cannot be made decides. */

@@ -53,3 +53,16 @@ ssize_t explored_msgrcv(int id, void *m, size_t n, long type, int flags)
 	wake_all_waits();
 	return got;
 }
+
+int explored_msgctl(int id, int command, struct msqid_ds *buf)
+{
+	int r;
+
+	if (!exploring() || command != IPC_RMID)
+		return msgctl(id, command, buf);
+	point(place_of_queue(id), HERE);
+	r = msgctl(id, command, buf);
+	note(WAKES, "msgctl", place_of_queue(id), HERE);
+	wake_all_waits();
+	return r;
+}

@@ -109,6 +109,39 @@ int explored_pidfd_send_signal(int fd, int sig, siginfo_t *info,
 	return signal_by_fd(fd, sig, HERE);
 }
 
+/* ---- let in ------------------------------------------------------------ */
+
+/* What is let in arrives at once, and may end the process. */
+static int change_mask(int how, const sigset_t *set, sigset_t *old)
+{
+	sigset_t before, after;
+
+	if (!exploring() || set == NULL ||
+	    (how != SIG_UNBLOCK && how != SIG_SETMASK))
+		return pthread_sigmask(how, set, old);
+	pthread_sigmask(SIG_BLOCK, NULL, &before);
+	after = how == SIG_SETMASK ? *set : before;
+	for (int sig = 1; how == SIG_UNBLOCK && sig < NSIG; sig++)
+		if (sigismember(set, sig) == 1)
+			sigdelset(&after, sig);
+	if (old != NULL)
+		*old = before;
+	let_signals_in(&after);
+	return 0;
+}
+
+int explored_pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+	return change_mask(how, set, old);
+}
+
+int explored_sigprocmask(int how, const sigset_t *set, sigset_t *old)
+{
+	int r = change_mask(how, set, old);
+
+	return r == 0 ? 0 : (errno = r, -1);
+}
+
 /* ---- waited for -------------------------------------------------------- */
 
 static int wait_for_signal(const char *call, const void *pc)

@@ -100,6 +100,11 @@ ssize_t explored_read(int fd, void *buf, size_t n)
 	READS("read", fd, HERE, read(fd, buf, n));
 }
 
+int explored_eventfd_read(int fd, uint64_t *value)
+{
+	return explored_read(fd, value, sizeof *value) > 0 ? 0 : -1;
+}
+
 ssize_t explored_recv(int fd, void *buf, size_t n, int flags)
 {
 	if (!exploring())
@@ -210,6 +215,11 @@ ssize_t explored_write(int fd, const void *buf, size_t n)
 	if (fstat(fd, &s) == 0 && S_ISSOCK(s.st_mode) && may_wait(fd))
 		return write_all(fd, buf, n, true, 0, "write", HERE);
 	return write_all(fd, buf, n, false, 0, "write", HERE);
+}
+
+int explored_eventfd_write(int fd, uint64_t value)
+{
+	return explored_write(fd, &value, sizeof value) > 0 ? 0 : -1;
 }
 
 ssize_t explored_send(int fd, const void *buf, size_t n, int flags)

@@ -79,6 +79,15 @@ struct look {
 	int64_t cpu;
 };
 
+/* Who had the turn has ended: with the caller, perhaps, as it had asked for. */
+static void is_gone(void)
+{
+	if (arena->tasks[0].state == ENDED)
+		arena->over = 1;
+	else
+		arena->found = FOUND_CRASH;
+}
+
 /* Is who has the turn still getting anywhere? Sets arena->found if not. */
 static void look_after(struct look *last)
 {
@@ -95,8 +104,8 @@ static void look_after(struct look *last)
 	if (cpu - last->cpu > BUSY_NS)
 		arena->found = FOUND_SPIN;
 	else if (pid > 0 && ended_within(pid, 0) && !arena->over)
-		arena->found = FOUND_CRASH;
-	else if (process_state(pid) != 'S')
+		is_gone();
+	else if (strchr("STt", process_state(pid)) == NULL)
 		last->asleep = 0;
 	else if (++last->asleep > SLEEPS_LOOKS)
 		arena->found = FOUND_BLIND;

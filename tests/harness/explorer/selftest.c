@@ -24,6 +24,7 @@
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -1039,6 +1040,55 @@ static void time_limit(void *unused)
 	(void)unused;
 	make(true, false);
 	both(hold_it, ask_for_a_second);
+}
+
+/* ---- the threads of C11 ---------------------------------------------------------------------- */
+
+static mtx_t c11_mutex;
+static cnd_t c11_condition;
+
+static int count_as_told(void *looks_first)
+{
+	mtx_lock(&c11_mutex);
+	while (looks_first != NULL && answer[0] == 0)
+		cnd_wait(&c11_condition, &c11_mutex);
+	answer[0]++;
+	cnd_signal(&c11_condition);
+	mtx_unlock(&c11_mutex);
+	return 0;
+}
+
+static int count_untold(void *unused)
+{
+	(void)unused;
+	mtx_lock(&c11_mutex);
+	answer[0]++;
+	mtx_unlock(&c11_mutex);
+	return 0;
+}
+
+static void c11_threads(int (*first)(void *))
+{
+	thrd_t t[2];
+
+	mtx_init(&c11_mutex, mtx_plain);
+	cnd_init(&c11_condition);
+	thrd_create(&t[0], count_as_told, answer);
+	thrd_create(&t[1], first, NULL);
+	thrd_join(t[0], NULL);
+	thrd_join(t[1], NULL);
+}
+
+static void c11_told(void *unused)
+{
+	(void)unused;
+	c11_threads(count_as_told);
+}
+
+static void c11_untold(void *unused)
+{
+	(void)unused;
+	c11_threads(count_untold);
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */

@@ -428,8 +428,6 @@ const char *fence_where(void)
 		return source_line(board->fault_pc);
 	if (where_pc != NULL)
 		return source_line(where_pc);
-	if (board->left_pc != NULL)
-		return source_line(board->left_pc);
 	return "";
 }
 
@@ -500,6 +498,8 @@ void expect_clean(const char *why)
 	else if (why == NULL)
 		why = "Your function left a trace in the process that called "
 		      "it, or in the system.";
-	fail_check("fail", why, fence_where(), "nothing left behind",
+	fail_check("fail", why, board->left_pc != NULL ?
+		   source_line(board->left_pc) : fence_where(),
+		   "nothing left behind",
 		   text("%s", left));
 }

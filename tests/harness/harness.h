@@ -183,7 +183,7 @@ void breathe(void);
 bool is_running(pid_t pid);
 
 /*
- * Wait until pid sleeps in a system call; false if it ends, or uses half a
+ * Wait until pid sleeps in a system call, or is stopped; false if it ends, or uses half a
  * second of processor time and still does not.
  */
 bool wait_until_asleep(pid_t pid);

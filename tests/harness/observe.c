@@ -74,7 +74,7 @@ bool wait_until_asleep(pid_t pid)
 		if (state == 'X' || state == 'Z' ||
 		    (state == 'R' && cpu - start > 500 * 1000000LL))
 			return false;
-		asleep = state == 'S' ? asleep + 1 : 0;
+		asleep = strchr("STt", state) ? asleep + 1 : 0;
 		breathe();
 	}
 	return asleep >= 3;

@@ -152,14 +152,63 @@ static bool is_over(pid_t program, int *status)
 	return pid > 0 && waitpid(program, status, 0) == program;
 }
 
-static void look_at_children(void)
+/* Those that were ours already while the program went on: nobody's to wait
+ * for, like those that have left its session for one of their own. */
+static pid_t orphans[PROCESSES_MAX];
+static int n_orphans;
+
+static bool is_orphan(pid_t pid)
+{
+	for (int i = 0; i < n_orphans; i++)
+		if (orphans[i] == pid)
+			return true;
+	return false;
+}
+
+static void note_orphans(const struct process *list, int n, pid_t program)
+{
+	for (int i = 0; i < n && n_orphans < PROCESSES_MAX; i++)
+		if (list[i].parent == getpid() && list[i].pid != program &&
+		    !is_orphan(list[i].pid))
+			orphans[n_orphans++] = list[i].pid;
+}
+
+/*
+ * How many still run who have left the program's session. They may need a
+ * moment to see that nobody needs them any more.
+ */
+static int strangers(pid_t program)
+{
+	static struct process list[PROCESSES_MAX];
+	double end = fl_now() + 5;
+	int n, alive;
+
+	for (;;) {
+		n = tree_list(getpid(), list, PROCESSES_MAX);
+		alive = 0;
+		for (int i = 0; i < n; i++)
+			alive += list[i].state != 'Z' &&
+				 getsid(list[i].pid) != program;
+		if (alive == 0 || fl_now() > end)
+			return alive;
+		breathe();
+	}
+}
+
+static void look_at_children(pid_t program)
 {
 	static struct process list[PROCESSES_MAX];
 	int n = tree_list(getpid(), list, PROCESSES_MAX);
 	int dead = 0, alive = 0;
 
 	for (int i = 0; i < n; i++)
-		*(list[i].state == 'Z' ? &dead : &alive) += 1;
+		if (getsid(list[i].pid) != program)
+			continue;
+		else if (list[i].state != 'Z')
+			alive++;
+		else if (!is_orphan(list[i].pid))
+			dead++;
+	alive += strangers(program);
 	if (dead > 0)
 		left_behind(NULL, "%d child process(es) ended, and nobody "
 			    "waited for them", dead);
@@ -167,7 +216,7 @@ static void look_at_children(void)
 		left_behind(NULL, "%d process(es) still running", alive);
 }
 
-static bool nothing_moves(void)
+static bool nothing_moves(pid_t program)
 {
 	static struct process list[PROCESSES_MAX];
 	static uint64_t before;
@@ -175,6 +224,8 @@ static bool nothing_moves(void)
 	int n = tree_list(getpid(), list, PROCESSES_MAX);
 	uint64_t now = tree_stillness(list, n);
 
+	if (ended(P_PID, program) == 0)
+		note_orphans(list, n, program);
 	if (now == 0 || now != before) {
 		before = now;
 		since = fl_now();
@@ -196,7 +247,7 @@ static const char *watch(pid_t program, int ours, int file, int signals,
 		*exit_status = STOPPED;
 		if (fl_now() > end)
 			return "overtime";
-		if (nothing_moves())
+		if (nothing_moves(program))
 			return "stuck";
 		poll(fds, 2, LOOK_MS);
 		drain(ours, file);
@@ -206,7 +257,7 @@ static const char *watch(pid_t program, int ours, int file, int signals,
 				return "interrupted";
 			}
 	}
-	look_at_children();
+	look_at_children(program);
 	drain(ours, file);
 	if (WIFSIGNALED(status)) {
 		*exit_status = 128 + WTERMSIG(status);

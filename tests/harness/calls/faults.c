@@ -2,6 +2,7 @@
 #include "calls.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 /* ---- the fault that is set ---------------------------------------------- */
@@ -67,13 +68,27 @@ bool fault_is_for(const char *call, const char *groups)
 				  is_one_of(wanted, groups));
 }
 
+/* Who has blocked all signals is never interrupted. */
+static bool can_be_interrupted(void)
+{
+	sigset_t blocked;
+
+	pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+	for (int sig = 1; sig < SIGSYS; sig++)
+		if (sig != SIGKILL && sig != SIGSTOP &&
+		    sigismember(&blocked, sig) == 0)
+			return true;
+	return false;
+}
+
 bool struck(const char *call, const char *groups, bool suits, void *pc)
 {
 	const struct fault *f = &board->fault;
 	int turn;
 
 	count(call, groups);
-	if (!suits || !fault_is_for(call, groups))
+	if (!suits || !fault_is_for(call, groups) ||
+	    (f->error == EINTR && !can_be_interrupted()))
 		return false;
 	turn = ++board->fault_counter;
 	if (turn != f->k && !(f->onwards && turn > f->k))

@@ -133,6 +133,7 @@ struct arena {
 	/* the state */
 	struct task tasks[TASKS];
 	int n_tasks, running;
+	int asked_at;		/* so many events had been when all asked again */
 	int leaving;		/* a pid that is about to end, or 0 */
 	int64_t now;		/* virtual ns */
 	_Atomic uint32_t over;	/* futex: the schedule has ended */

@@ -34,6 +34,7 @@ static void reset_arena(const struct deviation *plan, int n)
 	arena->n_tasks = arena->n_syncs = arena->n_events = 0;
 	arena->n_decisions = arena->n_names = arena->n_sysv = 0;
 	arena->leaving = 0;
+	arena->asked_at = -1;
 	arena->now = 0;
 	arena->over = 0;
 	arena->next_object = 0;

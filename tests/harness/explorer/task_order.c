@@ -72,16 +72,7 @@ void run_out(int task)
 	t->retry = true;
 }
 
-int successor(bool myself_too)
-{
-	int next = next_in_turn(myself_too);
-
-	if (next == NOBODY && (next = first_timer()) != NOBODY)
-		run_out(next);
-	return next;
-}
-
-/* ---- who is woken ------------------------------------------------------ */
+/* ---- who is woken, and who is next --------------------------------------- */
 
 static struct sync *lock_waited_for(const struct task *t)
 {
@@ -100,6 +91,28 @@ void wake_all_waits(void)
 		    lock_waited_for(t) == NULL)
 			t->retry = true;
 	}
+}
+
+/* When nobody can go on, all ask once more: a call that we do not know may have
+ * given what they wait for. */
+static bool ask_once_more(void)
+{
+	if (arena->asked_at == arena->n_events)
+		return false;
+	arena->asked_at = arena->n_events;
+	wake_all_waits();
+	return true;
+}
+
+int successor(bool myself_too)
+{
+	int next = next_in_turn(myself_too);
+
+	if (next == NOBODY && (next = first_timer()) != NOBODY)
+		run_out(next);
+	if (next == NOBODY && myself_too && ask_once_more())
+		next = next_in_turn(true);
+	return next;
 }
 
 /* With a process goes what it held; only some kinds of locks notice. */

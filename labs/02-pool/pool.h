@@ -8,8 +8,10 @@
  *
  * The process that created a pool owns it: only the owner uses it, in one
  * thread at a time, and the thread that created it stays alive as long as
- * the pool. When the owner dies, however it dies, its workers end too: an
- * idle one at once, a busy one at the latest when its task is done.
+ * the pool. Other children that it has, from before or since, are none of the
+ * pool's business, and in nobody's way. When the owner dies, however it dies,
+ * its workers end too: an idle one at once, a busy one at the latest when it
+ * is through with what it has in hand.
  *
  * No function here prints, ends the caller, is ended by an interrupted wait,
  * kills the caller by SIGPIPE or leaves a signal handler or mask behind.
@@ -77,8 +79,9 @@ struct pool *pool_create(int workers);
  * Returns 0 if all succeeded, or -1 with
  *   ECANCELED   a task failed, and none was lost: errs tells which
  *   EOWNERDEAD  a worker died and took an item along: errs tells which
- *   ENOMEM, ENOSPC, EAGAIN, ...  the system refused what the call needs;
- *               nothing has been computed, try again or with less
+ *   ENOMEM, ENOSPC, EAGAIN, ...  the system refused what the call needs:
+ *               nothing is running any more and nothing of it counts, even
+ *               if it had begun; try again or with less
  * Python: Pool.map(fn, items, chunksize)     See: recv(2), waitpid(2)
  */
 int pool_map(struct pool *p, pool_fn *fn, const void *items, size_t n,
@@ -98,7 +101,8 @@ int pool_apply(struct pool *p, pool_fn *fn, const void *item,
  * pool_size - how many workers the pool has
  *
  * As many as it was created with, less those that have died and were not
- * replaced. (Workers that are started only by a map count already.)
+ * replaced; a death may be noticed only by the next map. (Workers that are
+ * started only by a map count already.)
  */
 int pool_size(const struct pool *p);
 

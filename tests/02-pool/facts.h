@@ -52,6 +52,7 @@ struct facts {
 	_Atomic int gave_up;		/* tasks that waited in vain */
 	_Atomic int early, interrupted, ended, handlers;
 	int created, error;		/* pool_create: 1 = a pool; errno */
+	size_t chunksize;
 	int number[8];
 	int errs[64];
 	int64_t values[64];

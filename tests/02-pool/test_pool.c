@@ -624,11 +624,11 @@ static void stop_caller(void *arg)
 static void one_chunk(void *arg)
 {
 	struct facts *s = arg;
-	struct pool *p = create(s, 1);
+	struct pool *p = create(s, s->number[1]);
 
 	if (p == NULL)
 		return;
-	map_items(&s->map, p, first_waits, 10, 10, 1);
+	map_items(&s->map, p, first_waits, 10, s->chunksize, 1);
 	pool_close(p);
 }
 
@@ -636,6 +636,8 @@ static void check_one_go(void)
 {
 	struct facts *s = shared(sizeof *s);
 
+	s->number[1] = 1;
+	s->chunksize = 10;
 	fence(&(struct fence){ .scenario = one_chunk, .director = stop_caller,
 			       .shared = s });
 	expect_created(s);
@@ -644,6 +646,49 @@ static void check_one_go(void)
 	       "a worker that has its chunk needs nobody for the next item",
 	       "after one of 10 items it waits for the caller");
 	expect_done(&s->map, WHY_REST, NULL);
+}
+
+/* Until then the other workers do what there is for them to do. */
+static void let_go_at_rest(void *arg)
+{
+	struct facts *s = arg;
+
+	if (gate_wait(&s->started))
+		settle_family();
+	gate_open(&s->go);
+}
+
+/* Numbers at which a sum of two, or a narrower type, starts again from 0. */
+static void check_vast_chunks(void)
+{
+	static const size_t vast[] = {
+		SIZE_MAX, SIZE_MAX / 2 + 1, (size_t)UINT32_MAX + 1,
+		(size_t)UINT32_MAX + 2, INT32_MAX, (size_t)INT32_MAX + 1,
+	};
+	static const char why[] = "L02-17 The number no longer fits into the "
+				  "type you chose, and C does not tell you.";
+	struct facts *s = shared(sizeof *s);
+
+	for (size_t k = 0; k < sizeof vast / sizeof *vast; k++) {
+		memset(s, 0, sizeof *s);
+		s->number[1] = 3;
+		s->chunksize = vast[k];
+		fence(&(struct fence){ .scenario = one_chunk, .shared = s,
+				       .director = let_go_at_rest,
+				       .why_stuck = why });
+		expect_created(s);
+		expect(s->map.ret == 0, why, text("a map with a chunksize of "
+		       "%zu succeeds", vast[k]), "%d, %s", s->map.ret,
+		       strerror(s->map.err));
+		for (int i = 0; i < 10; i++)
+			expect(s->runs[i] == 1 && s->ran_by[i] == s->ran_by[0],
+			       why, text("10 items, a chunksize of %zu: one "
+			       "worker does each of them once", vast[k]),
+			       "item %d was done %d times%s", i, s->runs[i],
+			       s->ran_by[i] == s->ran_by[0] ? "" :
+			       ", by another worker than item 0");
+		expect_done(&s->map, why, why);
+	}
 }
 
 /* ---- sizes ----------------------------------------------------------- */
@@ -1133,6 +1178,8 @@ static const struct check checks[] = {
 	FUNCTION("the items of a chunk go to one worker", check_chunks,
 		 pool_map),
 	FUNCTION("a chunk is handed out in one go", check_one_go, pool_map),
+	FUNCTION("a chunk may be larger than all there is", check_vast_chunks,
+		 pool_map),
 	FUNCTION("a task that fails is reported and stops no other",
 		 check_failures, pool_map),
 	FUNCTION("apply waits for its own task", check_apply, pool_apply),

@@ -322,6 +322,8 @@ int pool_map(struct pool *p, pool_fn *fn, const void *items, size_t n,
 
 	if (chunksize == 0)
 		chunksize = 1 + n / 100;
+	if (chunksize > n)
+		chunksize = n + (n == 0);
 	if (fds != NULL && rounds != NULL && own != NULL) {
 		run(p, next, n, chunksize, items, results, own, fds, rounds);
 		if (errs != NULL)

@@ -186,6 +186,8 @@ int pool_map(struct pool *p, pool_fn *fn, const void *items, size_t n,
 	pid_t *pids = calloc(p->size, sizeof *pids);
 	int *fds = calloc(p->size, sizeof *fds), *own, result = -1;
 
+	if (m.chunk > n)
+		m.chunk = n + (n == 0);
 	own = malloc((n + 1) * sizeof *own);
 	if (pids != NULL && fds != NULL && own != NULL) {
 		for (size_t i = 0; i < n; i++)

@@ -320,7 +320,9 @@ int pool_map(struct pool *p, pool_fn *fn, const void *items, size_t n,
 	int *own = calloc(n + 1, sizeof *own), result = -1;
 
 	if (chunksize == 0)
-		chunksize = (n + p->size - 1) / p->size + (n == 0);
+		chunksize = (n + p->size - 1) / p->size;
+	if (chunksize == 0 || chunksize > n)
+		chunksize = n + (n == 0);
 	if (fds != NULL && rounds != NULL && own != NULL) {
 		run(p, next, n, chunksize, items, results, own, fds, rounds);
 		if (errs != NULL)

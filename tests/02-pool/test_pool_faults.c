@@ -270,8 +270,8 @@ static void refuse(const char *call, int error)
 		    sizeof *s, call, error, NULL, judge_try);
 }
 
-/* The worker, too, may be the one that cannot have memory: then it dies. */
-static void try_without_memory(void *arg)
+/* The worker, too, may be the one that is refused something: then it dies. */
+static void try_without(void *arg)
 {
 	struct facts *s = arg;
 	struct pool *p = create(s, 2);
@@ -282,17 +282,18 @@ static void try_without_memory(void *arg)
 	pool_close(p);
 }
 
-static void judge_memory(void *arg, const struct fence_end *end)
+static const char why_refused[] = "L02-20 The system refused something, and "
+				  "you went on as if you had it.";
+
+static void judge_without(void *arg, const struct fence_end *end)
 {
-	static const char why[] = "L02-20 You went on with memory that was "
-				  "not there.";
 	struct facts *s = arg;
 
-	expect(end->how == FENCE_FINISHED, why, "an error is reported",
+	expect(end->how == FENCE_FINISHED, why_refused, "an error is reported",
 	       end->how == FENCE_KILLED ? "the caller was killed by signal %d"
 					: "the caller exited with status %d",
 	       end->status);
-	expect(!s->created || s->map.ret != 0 || s->map.first < 0, why,
+	expect(!s->created || s->map.ret != 0 || s->map.first < 0, why_refused,
 	       "the map fails or its results are right", "it returned 0, and "
 	       "result %lld is wrong", (long long)s->map.first);
 }
@@ -307,13 +308,13 @@ static void check_descriptors_fail(void)
 	refuse("pipe", EMFILE);
 }
 
-static void check_memory_fails(void)
+static void check_refusals(void)
 {
 	struct facts *s = shared(sizeof *s);
 
-	fault_sweep(&(struct fence){ .scenario = try_without_memory,
-				     .shared = s },
-		    sizeof *s, "mmap", ENOMEM, NULL, judge_memory);
+	fault_sweep_all(&(struct fence){ .scenario = try_without, .shared = s,
+					 .why_stuck = why_refused },
+			sizeof *s, fault_refusals, NULL, judge_without);
 }
 
 /* No process any more after the second: not even one to repair things. */
@@ -621,8 +622,8 @@ static const struct check checks[] = {
 	  check_descriptors_fail, (const void *)pool_create },
 	{ "faults", "forty workers with few descriptors work or are refused",
 	  check_few_descriptors, (const void *)pool_create },
-	{ "faults", "memory that cannot be had is no crash",
-	  check_memory_fails, (const void *)pool_create },
+	{ "faults", "whatever the system refuses is no crash",
+	  check_refusals, (const void *)pool_create },
 	{ "faults", "a worker killed while idle does not end the pool",
 	  check_one_killed_idle, (const void *)pool_map },
 	{ "faults", "the caller survives the death of all its workers",

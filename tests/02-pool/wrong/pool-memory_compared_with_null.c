@@ -1,7 +1,7 @@
 /*
  * misconception: L02-20 what mmap returns is compared with NULL
- * rejected by:   memory that cannot be had is no crash
- * message:       You went on with memory that was not there
+ * rejected by:   whatever the system refuses is no crash
+ * message:       The system refused something, and you went on as if you had it
  */
 #include "pool.h"
 

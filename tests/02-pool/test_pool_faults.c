@@ -518,7 +518,7 @@ static void map_wide(void *arg)
 {
 	static struct wide items[4], results[4];
 	struct facts *s = arg;
-	struct pool *p = create(s, 2);
+	struct pool *p = create(s, 1);	/* if it leaves, nobody is left */
 
 	if (p == NULL)
 		return;
@@ -572,35 +572,74 @@ static void check_short(void)
 		skip_check("not exercised: no transfer that could be short");
 }
 
+static const char why_interrupted[] = "L02-10 What a signal interrupted has "
+	"not happened: nothing was moved, nobody has ended, nothing is locked. "
+	"You took it for done.";
+
 static void judge_wide(void *arg, const struct fence_end *end)
 {
-	static const char why[] = "L02-10 A transfer that was interrupted has "
-				  "moved nothing, and was taken for done.";
-
-	expect(end->how == FENCE_FINISHED, why, "the map goes on",
+	expect(end->how == FENCE_FINISHED, why_interrupted, "the map goes on",
 	       "the caller did not come through");
-	expect_wide(arg, why, "the map goes on where it was interrupted");
+	expect_wide(arg, why_interrupted, "the map goes on where it was "
+		    "interrupted");
+	expect_clean(why_interrupted);
 }
 
-static void sweep_interruptions(const char *call)
+static void check_interruptions(void)
 {
 	struct facts *s = shared(sizeof *s);
 
-	fault_sweep(&(struct fence){ .scenario = map_wide, .shared = s,
-				     .why_stuck = "L02-10 A transfer that was "
-				     "interrupted has moved nothing, and was "
-				     "taken for done." },
-		    sizeof *s, call, EINTR, NULL, judge_wide);
+	fault_sweep_all(&(struct fence){ .scenario = map_wide, .shared = s,
+					 .why_stuck = why_interrupted },
+			sizeof *s, fault_interruptions, NULL, judge_wide);
 }
 
-static void check_interrupted_reads(void)
+/* As Ctrl-C does, when the caller handles it: it reaches all of them. */
+static void signal_workers(void)
 {
-	sweep_interruptions("read");
+	pid_t pids[16];
+	int n;
+
+	settle_family();
+	n = fence_family(pids, 16);
+	for (int i = 0; i < n; i++)
+		if (pids[i] != fence_pid())
+			kill(pids[i], SIGUSR1);
+	settle_family();
 }
 
-static void check_interrupted_writes(void)
+static void signal_idle(void *arg)
 {
-	sweep_interruptions("write");
+	struct sigaction a = { .sa_handler = interrupted };
+	struct facts *s = arg;
+	struct pool *p;
+
+	facts = s;
+	sigaction(SIGUSR1, &a, NULL);
+	p = create(s, 3);
+	for (int k = 0; p != NULL && k < 2 && s->map.ret == 0; k++) {
+		signal_workers();
+		s->meeting = (struct meeting){ 0 };
+		map_items(&s->map, p, meet_and_answer, 3, 1, 3);
+	}
+	if (p != NULL)
+		pool_close(p);
+}
+
+static void check_signal_idle(void)
+{
+	static const char why[] = "A signal that interrupts an idle worker "
+		"is neither work nor the end.";
+	struct facts *s = shared(sizeof *s);
+
+	fence(&(struct fence){ .scenario = signal_idle, .shared = s,
+			       .why_stuck = why });
+	expect_created(s);
+	expect(s->map.ret == 0 && s->gave_up == 0, why, "3 workers that have "
+	       "handled a signal do 3 tasks at once", "pool_map returned %d, "
+	       "%s; %d tasks waited for the others in vain", s->map.ret,
+	       strerror(s->map.err), s->gave_up);
+	expect_done(&s->map, why, why);
 }
 
 static const struct check checks[] = {
@@ -632,10 +671,10 @@ static const struct check checks[] = {
 	  check_interrupted, (const void *)pool_map },
 	{ "faults", "short transfers are completed", check_short,
 	  (const void *)pool_map },
-	{ "faults", "an interrupted read is repeated",
-	  check_interrupted_reads, (const void *)pool_map },
-	{ "faults", "an interrupted write is repeated",
-	  check_interrupted_writes, (const void *)pool_map },
+	{ "faults", "what a signal interrupts is repeated",
+	  check_interruptions, (const void *)pool_map },
+	{ "faults", "a signal to idle workers changes nothing",
+	  check_signal_idle, (const void *)pool_create },
 };
 
 CHECKS("02-pool", checks);

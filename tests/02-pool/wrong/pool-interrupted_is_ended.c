@@ -1,7 +1,7 @@
 /*
  * misconception: L02-10 an interrupted read is taken for the end of the stream
- * rejected by:   an interrupted read is repeated
- * message:       A transfer that was interrupted has moved nothing
+ * rejected by:   what a signal interrupts is repeated
+ * message:       What a signal interrupted has not happened
  */
 #include "pool.h"
 

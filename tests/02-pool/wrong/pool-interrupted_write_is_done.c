@@ -1,7 +1,7 @@
 /*
  * misconception: L02-10 an interrupted write is an error that ends the worker
- * rejected by:   an interrupted write is repeated
- * message:       A transfer that was interrupted has moved nothing
+ * rejected by:   what a signal interrupts is repeated
+ * message:       What a signal interrupted has not happened
  */
 #include "pool.h"
 

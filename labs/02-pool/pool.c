@@ -379,9 +379,14 @@ struct pool *pool_create(int workers)
 	return p;
 }
 
-/* Hang up on a worker, which ends it if nothing else did, and collect it. */
+/*
+ * Hang up on a worker, which ends it if nothing else did, and collect it. To
+ * close our end would not be enough: a process that the caller has forked
+ * since then holds a copy of it.
+ */
 static void bury(struct worker *w)
 {
+	shutdown(w->fd, SHUT_RDWR);
 	close(w->fd);
 	while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
 		;

@@ -3,8 +3,10 @@
 #include "facts.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/wait.h>
 
 static int fails_or_dies(const void *item, void *result)
 {
@@ -110,26 +112,87 @@ static void check_without_errs(void)
 		       "%d, %s", s->number[k], strerror(s->errs[k]));
 }
 
-/* Two pools lose a worker; one is closed, one is terminated. */
+static struct pool *passed_on;
+static pid_t passing;
+
+static void *map_in_passing(void *outcome)
+{
+	passing = gettid();
+	map_items(outcome, passed_on, note_and_answer, 20, 1, 1);
+	return NULL;
+}
+
+/* The thread that has the pool stays; each map is called by one that ends. */
+static void passing_threads(void *arg)
+{
+	struct facts *s = arg;
+	struct outcome *outcomes[] = { &s->map, &s->second };
+	pthread_t thread;
+	int64_t cpu_ns;
+
+	passed_on = create(s, 3);
+	for (int k = 0; passed_on != NULL && k < 2; k++) {
+		pthread_create(&thread, NULL, map_in_passing, outcomes[k]);
+		pthread_join(thread, NULL);
+		/* joined, it may still be about to end */
+		while (look_at(getpid(), passing, &cpu_ns) != 'X')
+			breathe();
+	}
+	if (passed_on != NULL)
+		pool_close(passed_on);
+}
+
+static void check_passing_threads(void)
+{
+	struct facts *s = shared(sizeof *s);
+
+	fence(&(struct fence){ .scenario = passing_threads, .shared = s,
+			       .why_stuck = WHY_DEATH_WAIT });
+	expect_created(s);
+	expect_done(&s->map, NULL, NULL);
+	expect(s->second.ret == 0, "Your workers belong to the thread that "
+	       "called the first map, and end with it.", "the next map, called "
+	       "by another thread, returns 0", "%d, %s", s->second.ret,
+	       strerror(s->second.err));
+	expect_done(&s->second, NULL, NULL);
+	expect_clean(NULL);
+}
+
+/*
+ * Two pools lose a worker; one is closed, one is terminated. The caller has
+ * other children: one that has ended, and which it will wait for itself, and
+ * for each pool one that came later and goes on.
+ */
 static void end_after_a_death(void *arg)
 {
 	struct facts *s = arg;
 	struct item items[3] = { { 0, 7 }, { 1, 9 }, { 2, 7 } };
 	struct result results[3];
 	struct pool *p;
+	pid_t bystander = fork(), later;
 
+	if (bystander == 0)
+		_exit(0);
+	wait_until_ended(bystander);
 	for (int k = 0; k < 2; k++) {
 		p = create(s, 2);
 		if (p == NULL)
 			return;
 		pool_map(p, fails_or_dies, items, 3, sizeof *items, results,
 			 sizeof *results, 1, NULL);
+		later = fork();
+		if (later == 0)
+			for (;;)
+				pause();
 		if (k == 0)
 			pool_close(p);
 		else
 			pool_terminate(p);
 		still_alone("pool_close");
+		kill(later, SIGKILL);
+		waitpid(later, NULL, 0);
 	}
+	s->number[0] = waitpid(bystander, NULL, 0) == bystander;
 }
 
 static void check_end_after_a_death(void)
@@ -137,8 +200,14 @@ static void check_end_after_a_death(void)
 	struct facts *s = shared(sizeof *s);
 
 	fence(&(struct fence){ .scenario = end_after_a_death, .shared = s,
-			       .why_stuck = WHY_DEATH_WAIT });
+			       .why_stuck = "L02-11 Somebody who does not need "
+			       "it still holds the other end open: what the "
+			       "caller forks later has copies, too." });
 	expect_created(s);
+	expect(s->number[0] == 1, "You collected whoever had ended, and that "
+	       "was none of your workers: somebody else waits for it.",
+	       "the caller's other child is left to the caller",
+	       "it was collected by the pool");
 	expect_clean(NULL);
 }
 
@@ -191,6 +260,8 @@ static const struct check checks[] = {
 	  check_own_choice, (const void *)pool_map },
 	{ "functions", "failures and deaths are told without errs too",
 	  check_without_errs, (const void *)pool_map },
+	{ "leftovers", "maps may be called by threads that end",
+	  check_passing_threads, (const void *)pool_map },
 	{ "leftovers", "a pool that lost a worker ends cleanly",
 	  check_end_after_a_death, (const void *)pool_close },
 	{ "leftovers", "closed pools keep no memory", check_mappings,

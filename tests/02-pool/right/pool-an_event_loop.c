@@ -125,6 +125,7 @@ static bool start_member(struct pool *p)
 
 static void bury(struct member *m)
 {
+	shutdown(m->fd, SHUT_RDWR);	/* whoever else holds our end */
 	close(m->fd);
 	while (waitpid(m->pid, NULL, 0) < 0 && errno == EINTR)
 		;

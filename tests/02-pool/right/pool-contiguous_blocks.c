@@ -127,6 +127,7 @@ static bool start_member(struct pool *p)
 
 static void bury(struct member *m)
 {
+	shutdown(m->to, SHUT_RDWR);	/* whoever else holds our end */
 	close(m->to);
 	if (m->from != m->to)
 		close(m->from);

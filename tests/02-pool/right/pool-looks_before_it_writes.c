@@ -141,6 +141,7 @@ static void bury(struct member *m)
 {
 	forget_end(m->to);
 	forget_end(m->from);
+	kill(m->pid, SIGKILL);	/* a child of the caller may hold our ends */
 	close(m->to);
 	close(m->from);
 	while (waitpid(m->pid, NULL, 0) < 0 && errno == EINTR)

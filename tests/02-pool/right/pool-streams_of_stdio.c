@@ -145,6 +145,7 @@ static void bury(struct member *m)
 {
 	forget_end(fileno(m->to));
 	forget_end(fileno(m->from));
+	kill(m->pid, SIGKILL);	/* a child of the caller may hold our ends */
 	fclose(m->to);
 	fclose(m->from);
 	while (waitpid(m->pid, NULL, 0) < 0 && errno == EINTR)

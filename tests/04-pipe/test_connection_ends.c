@@ -227,6 +227,58 @@ static void check_damaged(void)
 	       s->number[1]);
 }
 
+/*
+ * More of nonsense than any message has, then whole messages, in which there
+ * are ends and lengths of whatever kind; and nobody goes.
+ */
+static void talk_nonsense(void)
+{
+	static char bytes[MIB];
+
+	fcntl(theirs.wfd, F_SETFL, 0);		/* all of it, in its time */
+	memset(bytes, 0xff, sizeof bytes);
+	for (int i = 0; i < 48; i++)
+		pour(theirs.wfd, bytes, sizeof bytes);
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = facts->raw[i % facts->n_raw];
+	pour(theirs.wfd, bytes, sizeof bytes);
+	facts->number[1] = !gate_wait(&facts->go[0]);
+}
+
+static void hear_for_ever(void *arg)
+{
+	struct facts *s = arg;
+
+	if (take_raw(s, BROKEN)) {
+		connection_close(&mine);
+		connection_close(&theirs);
+		if (!make_pair(s, true))
+			return;
+		partner(talk_nonsense);
+		hear(&mine, 0, 0, CONNECTION_MAX);
+		gate_open(&s->go[0]);
+	}
+	connection_close(&mine);
+	connection_close(&theirs);
+	if (s->pids[0] != 0)
+		collect(s->pids[0]);
+}
+
+static void check_for_ever(void)
+{
+	struct facts *s = shared(sizeof *s);
+
+	make_messages();
+	fence(&(struct fence){ .scenario = hear_for_ever, .shared = s,
+			       .why_stuck = WHY_CLAIM });
+	expect_made(s);
+	expect(!s->number[1], WHY_CLAIM, "connection_recv returns -1, EPROTO, "
+	       "after 48 MiB of nonsense", "it waits for more");
+	if (s->number[0])
+		expect_failed(&s->heard[0], "connection_recv of 48 MiB of "
+			      "nonsense", EPROTO, EMSGSIZE, WHY_CLAIM);
+}
+
 /* Enough of nonsense that no length can be meant. */
 static void hear_nonsense(void *arg)
 {
@@ -261,6 +313,7 @@ static void check_nonsense(void)
 	       "it does not, after 64 bytes of nonsense");
 	expect_failed(&s->heard[0], "connection_recv of 64 bytes of nonsense",
 		      EPROTO, EMSGSIZE, WHY_CLAIM);
+	check_for_ever();
 }
 
 /* Killed while it sends, whatever a message looks like. */

@@ -456,15 +456,32 @@ static void check_nobody(void)
 	expect_clean(NULL);
 }
 
+/* SIGPIPEs that are pending: one of this thread's, one of the process's. */
+static int pending(void)
+{
+	FILE *f = fopen("/proc/self/status", "re");
+	unsigned long long set;
+	char line[256];
+	int n = 0;
+
+	while (f != NULL && fgets(line, sizeof line, f) != NULL)
+		if (sscanf(line, "SigPnd: %llx", &set) == 1 ||
+		    sscanf(line, "ShdPnd: %llx", &set) == 1)
+			n += set >> (SIGPIPE - 1) & 1;
+	if (f != NULL)
+		fclose(f);
+	return n;
+}
+
 /*
- * A SIGPIPE of the caller's, blocked and pending, is not ours to take. Who
- * ignores SIGPIPE for a moment loses it at once, as the system wants it; who
- * takes only that of a failed write must see whose it is.
+ * SIGPIPEs of the caller's, blocked and pending, are not ours to take. Who
+ * ignores SIGPIPE for a moment loses both at once, as the system wants it; who
+ * takes one must see whose it is.
  */
 static void keep_pending(void *arg)
 {
 	struct facts *s = arg;
-	sigset_t sigpipe, pending;
+	sigset_t sigpipe;
 
 	if (!make_pair(s, s->number[15]))
 		return;
@@ -472,14 +489,13 @@ static void keep_pending(void *arg)
 	sigaddset(&sigpipe, SIGPIPE);
 	sigprocmask(SIG_BLOCK, &sigpipe, NULL);
 	raise(SIGPIPE);
+	kill(getpid(), SIGPIPE);
 	say(&theirs, 0, 0, 10);
 	hear(&mine, 0, 0, 10);
-	sigpending(&pending);
-	s->number[0] = sigismember(&pending, SIGPIPE);
+	s->number[0] = pending();
 	connection_close(&mine);
 	say(&theirs, 1, 1, 10);
-	sigpending(&pending);
-	s->number[1] = sigismember(&pending, SIGPIPE);
+	s->number[1] = pending();
 	connection_close(&theirs);
 	signal(SIGPIPE, SIG_IGN);
 	sigprocmask(SIG_UNBLOCK, &sigpipe, NULL);
@@ -503,9 +519,10 @@ static void check_pending(void)
 		expect_made(s);
 		expect_failed(&s->said[1], "connection_send", EPIPE,
 			      ECONNRESET, WHY_KILLED);
-		expect(!s->number[0] || s->number[1], "You took away a signal "
-		       "that was not yours.", "a SIGPIPE that was pending "
-		       "before is still pending", "it is gone");
+		expect(s->number[0] == 0 || s->number[0] + s->number[1] == 4,
+		       "You took away a signal that was not yours.",
+		       "a SIGPIPE that was pending before is still pending",
+		       "it is gone");
 		expect_clean(NULL);
 	}
 }

@@ -4,6 +4,31 @@
 
 #include <limits.h>
 
+/* ---- nothing said yet ----------------------------------------------- */
+
+static void make_and_close(void *arg)
+{
+	struct facts *s = arg;
+
+	for (int duplex = 0; duplex < 2 && make_pair(s, duplex); duplex++) {
+		connection_close(&mine);
+		connection_close(&theirs);
+	}
+}
+
+static void check_filled_in(void)
+{
+	struct facts *s = shared(sizeof *s);
+	struct fence_end end;
+
+	end = fence_try(&(struct fence){ .scenario = make_and_close,
+					 .shared = s });
+	expect(end.how != FENCE_KILLED, "What the caller's memory held is "
+	       "taken for a part of the connection.", "connection_pair fills "
+	       "in all of both structs; connection_close returns",
+	       "killed by %s", strsignal(end.status));
+}
+
 /* ---- one message ---------------------------------------------------- */
 
 static void hear_one(void)
@@ -1087,6 +1112,8 @@ static void check_echo(void)
 	{ "functions", name, run, (const void *)(of) }
 
 static const struct check checks[] = {
+	FUNCTION("a new connection can be closed", check_filled_in,
+		 connection_pair),
 	FUNCTION("nobody receives their own words", check_own_words,
 		 connection_pair),
 	FUNCTION("who receives waits for a message", check_waits,

@@ -1,7 +1,7 @@
 /*
  * misconception: the inbox is what the memory held before
- * rejected by:   nobody receives their own words
- * message:       The process that called your function was killed by a
+ * rejected by:   a new connection can be closed
+ * message:       What the caller's memory held is taken for a part of the
  */
 #include "connection.h"
 

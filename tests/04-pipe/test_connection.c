@@ -275,6 +275,34 @@ static void hear_the_end(void *arg)
 	connection_close(&mine);
 }
 
+/* They go, and have not read what we sent. */
+static void go_unheard(void *arg)
+{
+	struct facts *s = arg;
+
+	if (!make_pair(s, true))
+		return;
+	say(&mine, 0, 0, 10);
+	connection_close(&theirs);
+	hear(&mine, 0, 0, 100);
+	connection_close(&mine);
+}
+
+static void check_unheard(void)
+{
+	struct facts *s = shared(sizeof *s);
+	const struct heard *h = &s->heard[0];
+
+	make_messages();
+	fence(&(struct fence){ .scenario = go_unheard, .shared = s,
+			       .limit = 5, .why_stuck = WHY_08 });
+	expect_made(s);
+	expect(h->got == CONNECTION_EOF ||
+	       (h->got == -1 && h->error == ECONNRESET), "The other side has "
+	       "gone between two messages: nothing broke off.",
+	       "CONNECTION_EOF, or -1, ECONNRESET", "%s", result_text(h));
+}
+
 static void check_end(void)
 {
 	static const char *const went[] = { "closed", "exited",
@@ -298,6 +326,7 @@ static void check_end(void)
 		expect_eof(s, 4, "The end of file is no end any more when it "
 			   "is asked for again.");
 	}
+	check_unheard();
 }
 
 static void check_end_polled(void)

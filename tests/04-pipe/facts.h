@@ -115,17 +115,16 @@ static inline bool say(struct connection *c, int i, int k, size_t n)
 
 static inline bool changed(size_t from, size_t to)
 {
-	for (size_t i = from; i < to; i++)
-		if (into[i] != 0xa5)
-			return true;
-	return false;
+	return from < to &&
+	       (into[from] != 0xa5 ||
+		memcmp(into + from, into + from + 1, to - from - 1) != 0);
 }
 
 /* Receive at most max bytes, and compare with message k. */
 static inline bool hear(struct connection *c, int i, int k, size_t max)
 {
 	struct heard *h = &facts->heard[i];
-	size_t n, near = max < 4 * CANARY ? max : 4 * CANARY;
+	size_t n, near = max <= 2 * MIB ? max : 4 * CANARY;
 
 	memset(into, 0xa5, near);
 	memset(into + max, 0xa5, CANARY);

@@ -1,7 +1,7 @@
 /*
  * misconception: a message that just fits is refused
- * rejected by:   any bytes are a message
- * message:       A byte of the message was taken for a sign of something
+ * rejected by:   a message is received by the room there is for it
+ * message:       A message that just fits is refused
  */
 #include "connection.h"
 

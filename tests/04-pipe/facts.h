@@ -177,10 +177,14 @@ static inline pid_t partner(void (*run)(void))
 	return pid;
 }
 
-static inline void collect(pid_t pid)
+/* By which signal it was killed; 0: by none. */
+static inline int collect(pid_t pid)
 {
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+	int status = 0;
+
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }
 
 /* A descriptor that carries bytes, and knows no borders? */

@@ -265,9 +265,8 @@ static void converse(void *arg)
 		return;
 	settle(program(LISTENER, talking_listener));
 	program(CONNECTOR, talking_connector);
-	collect(s->pids[LISTENER]);
-	collect(s->pids[CONNECTOR]);
-	s->number[7] = gate_is_open(&s->go[0]);
+	s->number[11] = collect(s->pids[LISTENER]);
+	s->number[12] = collect(s->pids[CONNECTOR]);
 	remove_folder();
 }
 
@@ -289,7 +288,10 @@ static void expect_talk(const struct facts *s)
 static void expect_parting(const struct facts *s)
 {
 	int stays = LISTENER + CONNECTOR - s->number[15];
+	int killed = s->number[10 + stays];
 
+	expect(killed == 0, WHY_KILLED, "connection_send returns -1, EPIPE",
+	       "killed by %s", strsignal(killed));
 	expect_heard(s, 10 * stays + 4, 60, "What was sent before the other "
 		     "side went is lost.");
 	expect_eof(s, 10 * stays + 5, WHY_08);

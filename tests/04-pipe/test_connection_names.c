@@ -45,12 +45,16 @@ static void connector(void)
 }
 
 /* Whoever comes too early tries again. */
-static void eager_connector(void)
+static bool connect_at_last(void)
 {
 	while (!do_connect(&mine, CONNECTOR) && nobody_there(CONNECTOR))
 		breathe();
-	gate_open(&facts->ready[CONNECTOR]);
-	if (facts->heard[CONNECTOR].got == 0)
+	return facts->heard[CONNECTOR].got == 0;
+}
+
+static void eager_connector(void)
+{
+	if (connect_at_last())
 		greet(&mine, CONNECTOR);
 }
 
@@ -123,6 +127,47 @@ static void check_connector_first(void)
 	expect_no_names(s, WHY_NAMES);
 }
 
+/* The listener does not get on: who has connected waits for its words. */
+static void hearing_connector(void)
+{
+	if (!connect_at_last())
+		return;
+	hear(&mine, 10 + CONNECTOR, 10 + LISTENER, 100);
+	say(&mine, 10 + CONNECTOR, 10 + CONNECTOR, 50);
+	connection_close(&mine);
+}
+
+static void hear_at_once(void *arg)
+{
+	struct facts *s = arg;
+
+	if (!make_folder(s, "door"))
+		return;
+	settle(program(LISTENER, listener));
+	stop_process(s->pids[LISTENER]);
+	settle(program(CONNECTOR, hearing_connector));
+	continue_process(s->pids[LISTENER]);
+	collect(s->pids[LISTENER]);
+	collect(s->pids[CONNECTOR]);
+	remove_folder();
+}
+
+static void check_hear_at_once(void)
+{
+	struct facts *s = shared(sizeof *s);
+	struct fence_end end;
+
+	make_messages();
+	end = fence_try(&(struct fence){ .scenario = hear_at_once, .shared = s,
+					 .limit = 10 });
+	expect(s->heard[10 + CONNECTOR].got != CONNECTION_EOF, "An end came "
+	       "before the beginning: the other side is not there yet.",
+	       "who has connected waits for a message", "CONNECTION_EOF");
+	expect(end.how == FENCE_FINISHED, WHY_DOORS, "the two meet, though one "
+	       "of them is slow", "they do not");
+	expect_meeting(s);
+}
+
 /* The listener has made the k-th of its names, and pauses there. */
 static void patient_connector(void)
 {
@@ -181,6 +226,7 @@ static void check_in_between(void)
 		expect_meeting(s);
 		expect_no_names(s, WHY_NAMES);
 	}
+	check_hear_at_once();
 	if (k == 1)
 		skip_check("not exercised: no name is made by mkfifo");
 }

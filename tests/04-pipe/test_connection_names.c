@@ -384,6 +384,160 @@ static void check_parting(void)
 	}
 }
 
+/* ---- a peer that only sends ----------------------------------------- */
+
+/* It plays back one message of ours, again and again, and reads nothing. */
+enum { A_PAIR, MOST = 3 * CONNECTION_MAX, PLAYED = 3000 };
+
+static char block[MIB];
+static size_t frame, block_size;	/* on its way; so many whole ones */
+
+/* What more is taken: until nothing goes while the other side is at rest. */
+static long push_all(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	long sent = 0;
+	ssize_t n;
+
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	while (sent < MOST && !gate_is_open(&facts->ready[2])) {
+		n = write(fd, block + (size_t)sent % block_size,
+			  block_size - (size_t)sent % block_size);
+		if (n > 0)
+			sent += n;
+		else if (errno != EAGAIN ||
+			 (poll(&p, 1, 5) == 0 && settle(fence_pid()) &&
+			  poll(&p, 1, 0) == 0))
+			break;
+	}
+	fcntl(fd, F_SETFL, 0);
+	return sent;
+}
+
+static void only_send(struct connection *c)
+{
+	struct pollfd p = { .fd = c->rfd, .events = POLLIN };
+	size_t rest;
+
+	gate_wait(&facts->ready[0]);
+	frame = drain(c->rfd, block, sizeof block);
+	if (frame < PLAYED || !is_stream(c->rfd))
+		return;
+	for (block_size = frame; block_size + frame <= sizeof block;
+	     block_size += frame)
+		memcpy(block + block_size, block, frame);
+	fcntl(c->wfd, F_SETFL, 0);
+	pour(c->wfd, block, frame);
+	if (!gate_wait(&facts->ready[1]))
+		return;			/* it is not to be played back */
+	pour(c->wfd, block, block_size);
+	facts->longs[0] = facts->number[15] == A_PAIR ? push_all(c->wfd) : 0;
+	while (!gate_is_open(&facts->ready[2]) && poll(&p, 1, 5) >= 0)
+		drain(c->rfd, (char *)into, sizeof into);
+	rest = (frame - (size_t)facts->longs[0] % frame) % frame;
+	pour(c->wfd, block + (frame - rest), rest);
+	facts->longs[1] = ((long)block_size + facts->longs[0] + (long)rest) /
+			  (long)frame;
+	drain(c->rfd, (char *)into, sizeof into);
+}
+
+static void send_and_hear(struct connection *c)
+{
+	struct facts *s = facts;
+
+	say(c, 0, 0, PLAYED);
+	gate_open(&s->ready[0]);
+	s->number[0] = hear(c, 0, 0, PLAYED) && s->heard[0].wrong < 0;
+	if (!s->number[0])
+		return;
+	gate_open(&s->ready[1]);
+	say(c, 1, 1, 4 * MIB);
+	gate_open(&s->ready[2]);
+	while (hear(c, 1, 0, PLAYED) && s->heard[1].got == PLAYED &&
+	       s->heard[1].wrong < 0)
+		s->number[2]++;
+}
+
+static void listening_sender(void)
+{
+	if (do_listen(&mine, LISTENER))
+		only_send(&mine);
+}
+
+static void connecting_sender(void)
+{
+	if (connect_at_last())
+		only_send(&mine);
+}
+
+static void sender_of_pair(void)
+{
+	only_send(&theirs);
+}
+
+static void one_only_sends(void *arg)
+{
+	struct facts *s = arg;
+	bool met;
+
+	if (s->number[15] == A_PAIR) {
+		if (!make_pair(s, true))
+			return;
+		partner(sender_of_pair);
+		send_and_hear(&mine);
+		connection_close(&mine);
+		collect(s->pids[0]);
+		return;
+	}
+	if (!make_folder(s, "door"))
+		return;
+	if (s->number[15] == CONNECTOR) {
+		settle(program(OTHER, listening_sender));
+		met = do_connect(&mine, CONNECTOR);
+	} else {
+		program(OTHER, connecting_sender);
+		met = do_listen(&mine, LISTENER);
+	}
+	if (met)
+		send_and_hear(&mine);
+	connection_close(&mine);
+	collect(s->pids[OTHER]);
+	remove_folder();
+}
+
+static void check_only_sends(void)
+{
+	bool played = false;
+
+	for (int end = A_PAIR; end <= CONNECTOR; end++) {
+		struct facts *s = shared(sizeof *s);
+		struct fence_end how;
+
+		make_messages();
+		s->number[15] = end;
+		how = fence_try(&(struct fence){ .scenario = one_only_sends,
+						 .shared = s });
+		if (!s->number[0])
+			continue;
+		played = true;
+		expect(how.how == FENCE_FINISHED, WHY_14, "what arrives while "
+		       "connection_send waits is taken in", "both sides wait");
+		expect(s->longs[0] < MOST, "Who takes in everything can be "
+		       "made to use up all memory.", "connection_send takes in "
+		       "CONNECTION_MAX bytes and a little while it waits",
+		       "%ld MiB, and it would have taken more",
+		       s->longs[0] >> 20);
+		expect_said(s, 1, WHY_14);
+		expect(s->number[2] == s->longs[1], WHY_INBOX,
+		       text("%ld messages of %d bytes, most of which came while "
+			    "we were sending", s->longs[1], PLAYED),
+		       "after %d of them: %s", s->number[2],
+		       result_text(&s->heard[1]));
+	}
+	if (!played)
+		skip_check("not exercised: a message cannot be played back");
+}
+
 /* ---- names that are there ------------------------------------------- */
 
 enum { A_FILE, A_FOLDER, A_PIPE, A_LINK, KINDS };
@@ -735,6 +889,8 @@ static const struct check checks[] = {
 		 connection_listen),
 	FUNCTION("it does not matter who comes first", check_connector_first,
 		 connection_connect),
+	FUNCTION("who only sends is listened to, within a limit",
+		 check_only_sends, connection_send),
 };
 
 CHECKS("04-pipe", checks);

@@ -10,9 +10,13 @@
 #include "harness.h"
 
 #define WHY_KEPT "The lock that serialises computing is also being held while" \
-	" nothing is computed, or is not given back."
+	" nothing is computed, or is not given back to somebody who waits for" \
+	" it."
 #define WHY_TWICE "L07-11 Two workers looked for their next item at once, and" \
 	" took the same one."
+#define WHY_BEHIND "L07-11 Between looking at what is left and taking it" \
+	" there is a gap: another worker takes the last one, and this one an" \
+	" item that is none."
 #define WHY_LOST "Two workers added what they had to one sum, and one wrote" \
 	" over the other's."
 
@@ -23,6 +27,8 @@ struct facts {
 	int error, expected;
 	int done[ITEMS];
 	int order[ITEMS], n_done;	/* items in the order of their begin */
+	int strange;			/* so many were none, as this one */
+	long strange_item;
 	struct peak computing;
 	bool left;
 	long counted;
@@ -38,8 +44,11 @@ static uint64_t value_of(long index)
 
 static uint64_t note(long index, struct facts *f)
 {
-	if (index < 0 || index >= ITEMS)
+	if (index < 0 || index >= f->expected) {
+		f->strange++;
+		f->strange_item = index;
 		return 0;
+	}
 	f->done[index]++;
 	if (f->n_done < ITEMS)
 		f->order[f->n_done++] = (int)index;
@@ -68,6 +77,9 @@ static const char *judge(const struct facts *f)
 {
 	uint64_t sum = 0;
 
+	if (f->strange > 0)
+		return text("item %ld was done, and there are %d",
+			    f->strange_item, f->expected);
 	for (int i = 0; i < f->expected; i++)
 		if (f->done[i] != 1)
 			return text("item %d was done %d times", i, f->done[i]);
@@ -88,7 +100,8 @@ static const char *each_once(void *shared)
 static const char *why_shared(const struct finding *f)
 {
 	if (f->how == FOUND_WRONG)
-		return all_once(facts) ? WHY_LOST : WHY_TWICE;
+		return facts->strange > 0 ? WHY_BEHIND :
+		       all_once(facts) ? WHY_LOST : WHY_TWICE;
 	if (f->how == FOUND_RACE)
 		return "Two workers come to the same number, and nothing puts "
 		       "them in order.";
@@ -128,13 +141,14 @@ static int *handed_on;
 static uint64_t compute(long index, void *arg)
 {
 	struct facts *f = arg;
+	uint64_t r;
 
 	peak_enter(&f->computing);
 	counter++;
 	explore_yield();
-	note(index, f);
+	r = note(index, f);
 	peak_leave(&f->computing);
-	return index < ITEMS ? value_of(index) : 0;
+	return r;
 }
 
 static void run_gil(void *shared)
@@ -151,15 +165,17 @@ static void run_gil(void *shared)
 static const char *one_computes(void *shared)
 {
 	struct facts *f = shared;
+	const char *wrong;
 
 	if (f->computing.most > 1)
 		return text("%d threads compute at once", f->computing.most);
 	for (int i = 0; i + 1 < f->n_done; i++)
 		if (f->order[i] % 2 == 0 && f->order[i + 1] != f->order[i] + 1)
 			*handed_on = 1;
-	if (f->counted != f->expected)
+	wrong = judge(f);
+	if (wrong == NULL && f->counted != f->expected)
 		return text("%ld of %d were counted", f->counted, f->expected);
-	return judge(f);
+	return wrong;
 }
 
 static const char *why_together(const struct finding *f)

@@ -43,8 +43,8 @@ struct bench_run {
  * clock, and never more often than that.
  * warmups:  0 or more
  * rounds:   1 or more
- * fn:       may start threads and processes, and sleep: what counts is the
- *           time from its call until it returns
+ * fn:       may start threads and processes, sleep, and measure: what counts
+ *           is the time from its call until it returns
  * Returns the median of the rounds in seconds (of an even number of them, the
  * middle between the two in the middle), or NaN for bad numbers, without a
  * call.

@@ -9,7 +9,7 @@
 #include "facts.h"
 #include "clock.h"
 
-enum { MS = 1000000, LONGEST = 10000, ROUNDS = 8 };
+enum { MS = 1000000, LONGEST = 10000, ROUNDS = 8, LONGEST_ROW = 6 };
 
 /* ---- a measured function that takes exactly so long ----------------- */
 
@@ -39,6 +39,7 @@ struct measured {
 	struct facts facts;
 	struct hand_clock clock;
 	const struct rounds *rounds;	/* the same in all processes */
+	struct rounds row;
 	double got[CASES];
 	int calls[CASES];
 	int elsewhere;		/* calls by somebody else than the caller */
@@ -181,6 +182,41 @@ static const char *list(const struct rounds *r)
 	return s;
 }
 
+/* Way number k to put the squares of 1, 2, ... n in a row. */
+static void put_in_a_row(double *row, int n, int k)
+{
+	for (int i = 0; i < n; i++) {
+		int at = k % (i + 1);
+
+		k /= i + 1;
+		memmove(row + at + 1, row + at, (size_t)(i - at) * sizeof *row);
+		row[at] = (i + 1) * (i + 1);
+	}
+}
+
+/* Up to the first row whose median is another. */
+static void measure_rows(void *arg)
+{
+	static const double medians[] = { 0, 1, 2.5, 4, 6.5, 9, 12.5 };
+	struct measured *m = arg;
+	struct rounds *r = &m->row;
+	int ways = 1;
+
+	m->rounds = r;
+	hand = &m->clock;
+	for (r->n = 2; r->n <= LONGEST_ROW; r->n++) {
+		ways *= r->n;
+		r->median = medians[r->n];
+		for (int k = 0; k < ways; k++) {
+			put_in_a_row(r->seconds, r->n, k);
+			m->facts.calls = 0;
+			m->got[0] = bench_measure(take_so_long, m, 0, r->n);
+			if (!is_near(m->got[0], r->median))
+				return;
+		}
+	}
+}
+
 static void check_median(void)
 {
 	struct measured *m = shared(sizeof *m);
@@ -208,6 +244,11 @@ static void check_median(void)
 	if (blind == CASES)
 		skip_check("not exercised: the clock that is used cannot be "
 			   "moved by hand");
+	fence(&(struct fence){ .scenario = measure_rows, .shared = m });
+	expect(is_near(m->got[0], m->row.median),
+	       why_not_median(&m->row, m->got[0]),
+	       text("calls of fn take %s seconds: %.9g", list(&m->row),
+		    m->row.median), "%.9g", m->got[0]);
 }
 
 /* ---- many rounds ---------------------------------------------------- */
@@ -376,6 +417,40 @@ static void check_runs(void)
 	       "it is measured.", "fn runs threads and processes, 3 times",
 	       "%g seconds, %d and %d times", m->got[0], m->facts.number[0],
 	       m->facts.number[1]);
+}
+
+/* Ten seconds, and what three calls of another function take: a second each. */
+static void measure_inside(void *arg)
+{
+	struct measured *m = arg;
+
+	move_on(INT64_C(10) * SECOND);
+	m->got[1] = bench_measure(take_so_long, m, 0, 3);
+}
+
+static void measure_measuring(void *arg)
+{
+	static const struct rounds six = { .seconds = { 1, 1, 1, 1, 1, 1 } };
+	struct measured *m = arg;
+
+	m->rounds = &six;
+	hand = &m->clock;
+	m->got[0] = bench_measure(measure_inside, m, 0, 2);
+	hand = NULL;
+}
+
+static void check_measuring(void)
+{
+	struct measured *m = shared(sizeof *m);
+
+	fence(&(struct fence){ .scenario = measure_measuring, .shared = m });
+	if (m->clock.looks == 0)
+		skip_check("not exercised: the clock that is used cannot be "
+			   "moved by hand");
+	expect(is_near(m->got[1], 1) && is_near(m->got[0], 13), "One "
+	       "measurement writes over what another one has noted, and is "
+	       "not through with.", "13 seconds, in which fn measures what "
+	       "takes 1 second", "%.9g, and %.9g", m->got[0], m->got[1]);
 }
 
 /* ---- a run on a clock that is moved by hand ------------------------- */
@@ -746,6 +821,8 @@ static const struct check checks[] = {
 		 bench_measure),
 	FUNCTION("what is measured may start threads and processes",
 		 check_runs, bench_measure),
+	FUNCTION("what is measured may measure something itself",
+		 check_measuring, bench_measure),
 	FUNCTION("seconds are how long one waits for a run", check_elapsed,
 		 bench_processes),
 	FUNCTION("starting the workers is part of what a run takes",

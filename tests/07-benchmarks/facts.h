@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,6 +32,16 @@ static const char *const mode_names[] = {
 
 enum { ITEMS = 256, SECOND = 1000000000 };
 
+/* Two children that are no workers: one has ended, one waits for its caller. */
+struct others {
+	pid_t ended, waiting;
+	struct gate go;
+	_Atomic int gave_up;
+	bool ran;
+	int status[2];
+	bool left;		/* and yet another child was there after all */
+};
+
 struct facts {
 	struct bench_run run[MODES];
 	int errs[MODES];
@@ -44,6 +55,7 @@ struct facts {
 	_Atomic int came;		/* before the first gave up */
 	struct gate inside, go;
 	struct peak peak;
+	struct others others;
 	int workers;
 	long n, chunk;			/* of the run that is judged */
 	enum mode mode;
@@ -169,7 +181,45 @@ static inline void forget_items(void)
 	facts->meeting.arrived = 0;
 }
 
-/* ---- watching threads ----------------------------------------------- */
+/* ---- the caller's other children ------------------------------------ */
+
+static inline void others_come(void)
+{
+	struct others *o = &facts->others;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(7);
+	wait_until_ended(pid);
+	o->ended = pid;
+	pid = fork();
+	if (pid == 0) {
+		if (!gate_wait(&o->go))
+			o->gave_up++;
+		_exit(5);
+	}
+	o->waiting = pid;
+}
+
+static inline int status_of(pid_t pid)
+{
+	int status;
+
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ?
+	       WEXITSTATUS(status) : -1;
+}
+
+static inline void others_go(void)
+{
+	struct others *o = &facts->others;
+	siginfo_t info;
+
+	o->ran = is_running(o->waiting);
+	gate_open(&o->go);
+	o->status[0] = status_of(o->ended);
+	o->status[1] = status_of(o->waiting);
+	o->left = waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
 
 /* ---- what is printed -------------------------------------------------- */
 
@@ -215,6 +265,8 @@ static inline int bytes_said(int said)
 	" that holds the lock may."
 #define WHY_DEATH "A worker died, and its items died with it, but the caller" \
 	" was not told."
+#define WHY_NO_WORKER "You wait for a child of the caller's that is none of" \
+	" your workers."
 #define WHY_SAYS "A function of the lab speaks to its caller, by what it" \
 	" returns, and to nobody else."
 #define WHY_DEATH_WAIT "A worker died, and somebody goes on waiting for what" \
@@ -237,6 +289,20 @@ static inline void expect_ran(const struct facts *s, enum mode mode)
 	       "caller is told that the run failed.",
 	       text("%s: seconds is 0 or more", mode_names[mode]),
 	       "%g, %s", s->run[mode].seconds, strerror(s->errs[mode]));
+}
+
+static inline void expect_others(const struct facts *s)
+{
+	const struct others *o = &s->others;
+
+	expect(o->gave_up == 0, WHY_NO_WORKER, "the call returns", "it waits "
+	       "for a child that waits for the caller");
+	expect(o->ran, "You ended a child of the caller's that is none of "
+	       "your workers.", "it still runs after the call", "it does not");
+	expect(o->status[0] == 7 && o->status[1] == 5, "You collected a child "
+	       "of the caller's that was none of your workers.",
+	       "the caller waits for its own children: status 7 and 5",
+	       "%d and %d", o->status[0], o->status[1]);
 }
 
 #endif

@@ -683,69 +683,25 @@ static void check_memory(void)
 
 /* ---- the caller's other children ------------------------------------ */
 
-static pid_t ended_child(int status)
-{
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(status);
-	wait_until_ended(pid);
-	return pid;
-}
-
-static pid_t waiting_child(void)
-{
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		if (!gate_wait(&facts->go))
-			facts->gave_up++;
-		_exit(5);
-	}
-	return pid;
-}
-
-static int status_of(pid_t pid)
-{
-	int status;
-
-	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ?
-	       WEXITSTATUS(status) : -1;
-}
-
 static void among_others(void *arg)
 {
 	struct facts *s = facts = arg;
-	pid_t ended = ended_child(7), waiting = waiting_child();
 
+	others_come();
 	run_mode(PROCESSES, note_item, 20, 3, 2);
 	s->seconds[0] = s->run[PROCESSES].seconds;
 	s->number[4] = s->run[PROCESSES].result == sum_of(20);
 	run_mode(THREADS, note_item, 20, 3, 2);
-	s->number[2] = is_running(waiting);
-	gate_open(&s->go);
-	s->number[0] = status_of(ended);
-	s->number[1] = status_of(waiting);
+	others_go();
 }
 
 static void check_others(void)
 {
-	static const char why[] = "You collected a child of the caller's that "
-		"was none of your workers.";
 	struct facts *s = shared(sizeof *s);
 
 	fence(&(struct fence){ .scenario = among_others, .shared = s,
-		.why_stuck = "You wait for a child of the caller's that is "
-			     "none of your workers." });
-	expect(s->gave_up == 0, "You wait for a child of the caller's that is "
-	       "none of your workers.", "the call returns", "it waits for a "
-	       "child that waits for the caller");
-	expect(s->number[2], "You ended a child of the caller's that is none "
-	       "of your workers.", "it still runs after the call", "it does "
-	       "not");
-	expect(s->number[0] == 7 && s->number[1] == 5, why,
-	       "the caller waits for its own children: status 7 and 5",
-	       "%d and %d", s->number[0], s->number[1]);
+			       .why_stuck = WHY_NO_WORKER });
+	expect_others(s);
 	expect(s->seconds[0] >= 0 && s->number[4], "Another child of the "
 	       "caller's was taken for a worker that died.", "the run "
 	       "succeeds", "seconds is %g", s->seconds[0]);

@@ -130,9 +130,11 @@ static void run_with_death(void *arg)
 	struct facts *s = facts = &d->facts;
 	int said = listen_to_output();
 
+	others_come();
 	d->run = run_mode(PROCESSES, die_in_item, d->items, d->workers, 1);
 	d->error = s->errs[PROCESSES];
 	s->number[0] = bytes_said(said);
+	others_go();
 	d->next = run_mode(PROCESSES, note_item, 5, 2, 1);
 }
 
@@ -169,8 +171,9 @@ static void expect_death_told(const struct death *d, const char *what)
 	expect(d->error == EOWNERDEAD, "The run failed, and why it did was "
 	       "lost on the way.", text("%s: EOWNERDEAD", what), "%s",
 	       strerror(d->error));
-	expect_clean("When one worker dies, the others still have to be "
-		     "collected.");
+	expect_others(&d->facts);
+	expect_clean(d->facts.others.left ? "When one worker dies, the others "
+		     "still have to be collected." : NULL);
 	expect(d->facts.number[0] == 0, WHY_SAYS, "nothing is printed",
 	       "%d bytes on stdout or stderr", d->facts.number[0]);
 	expect(d->next.seconds >= 0 && d->next.result == sum_of(5), "One run "
@@ -208,8 +211,10 @@ static void run_with_waiting(void *arg)
 	struct death *d = death = arg;
 
 	facts = &d->facts;
+	others_come();
 	d->run = run_mode(PROCESSES, outlive, 3, 3, 1);
 	d->error = facts->errs[PROCESSES];
+	others_go();
 	d->next = (struct bench_run){ .result = sum_of(5) };
 }
 
@@ -239,7 +244,9 @@ static void run_processes(void *arg)
 	int said = listen_to_output();
 
 	facts = arg;
+	others_come();
 	run_mode(PROCESSES, note_item, 6, 3, 1);
+	others_go();
 	facts->number[6] = bytes_said(said);
 }
 
@@ -259,8 +266,8 @@ static void expect_refused(const struct facts *s, enum mode mode,
 	expect(s->errs[mode] == EAGAIN || s->errs[mode] == ENOMEM, "The "
 	       "system's reason was lost on the way.", "EAGAIN", "%s",
 	       strerror(s->errs[mode]));
-	expect_clean("When one worker cannot be started, the others still have "
-		     "to be collected.");
+	expect_clean(s->others.left ? "When one worker cannot be started, the "
+		     "others still have to be collected." : NULL);
 	expect(s->number[6] == 0, WHY_SAYS, "nothing is printed",
 	       "%d bytes on stdout or stderr", s->number[6]);
 }
@@ -268,6 +275,7 @@ static void expect_refused(const struct facts *s, enum mode mode,
 static void judge_processes(void *arg, const struct fence_end *end)
 {
 	expect_refused(arg, PROCESSES, end);
+	expect_others(arg);
 }
 
 static void check_no_process(void)

@@ -25,8 +25,9 @@
 
 /*
  * The work: what item number `index` gives. It must depend on nothing but
- * index and what arg points to, and change nothing that others see. The
- * result of a run is the sum over all its items, modulo 2 to the 64.
+ * index and what arg points to, and change nothing that others see. It may
+ * begin a run of its own. The result of a run is the sum over all its items,
+ * modulo 2 to the 64.
  */
 typedef uint64_t bench_work(long index, void *arg);
 

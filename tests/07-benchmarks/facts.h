@@ -59,6 +59,7 @@ struct facts {
 	int workers;
 	long n, chunk;			/* of the run that is judged */
 	enum mode mode;
+	_Atomic pid_t outer;		/* whose item has a run in it */
 	_Atomic int number[16];
 	double seconds[2];
 };

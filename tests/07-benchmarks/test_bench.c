@@ -629,6 +629,77 @@ static void check_elsewhere(void)
 		expect_ran(s, m);
 }
 
+/* ---- a run in an item ----------------------------------------------- */
+
+/* More than the workers of the run inside ask for. */
+enum { OUTER_ITEMS = 6 };
+
+static void rest(void *arg)
+{
+	(void)arg;
+	if (facts->number[1]++ == 0)
+		settle_others();
+}
+
+/* By two workers. The outer one may be one of them, and it has the lock. */
+static uint64_t wait_without_a_lock(long index, void *arg)
+{
+	(void)arg;
+	if (!meeting_wait(&facts->meeting, 2))
+		facts->gave_up++;
+	if (gettid() != facts->outer)
+		bench_allow_threads(rest, NULL);
+	return value_of(index);
+}
+
+static uint64_t run_inside(long index, void *arg)
+{
+	const int before = facts->number[0]++;
+	struct bench_run r = {0};
+
+	peak_enter(&facts->peak);
+	facts->outer = gettid();
+	facts->meeting.arrived = 0;
+	if (before == 0)
+		settle_others();	/* the others want the lock now */
+	if (before < OUTER_ITEMS)	/* who begins again goes on for ever */
+		r = run_mode(judged, wait_without_a_lock, 2, 2, 1);
+	facts->number[2] += r.seconds >= 0 && r.result == sum_of(2);
+	peak_leave(&facts->peak);
+	return note_item(index, arg);
+}
+
+static void run_in_runs(void *arg)
+{
+	facts = arg;
+	run_mode(GIL, run_inside, OUTER_ITEMS, 3, 1);
+}
+
+static void check_inside(void)
+{
+	static const char why[] = "The note who has the lock is believed by "
+		"another thread than the one that has it, or by a child that "
+		"inherited it.";
+	struct facts *s;
+
+	for (judged = THREADS; judged <= PROCESSES; judged++) {
+		s = shared(sizeof *s);
+		fence(&(struct fence){ .scenario = run_in_runs, .shared = s,
+				       .why_stuck = why });
+		expect(s->peak.most == 1, why, text("an item under the lock "
+		       "runs %s, whose items wait: nobody else comes in",
+		       mode_names[judged]), "%d were in", s->peak.most);
+		expect(s->number[0] == OUTER_ITEMS &&
+		       s->number[2] == OUTER_ITEMS &&
+		       s->run[GIL].result == sum_of(OUTER_ITEMS), "Two runs "
+		       "are on their way, and one changes what belongs to the "
+		       "other.", text("%d items under the lock, and each runs "
+		       "%s with the right result", OUTER_ITEMS,
+		       mode_names[judged]), "%d items, %d right results",
+		       s->number[0], s->number[2]);
+	}
+}
+
 /* ---- memory --------------------------------------------------------- */
 
 static _Atomic long private_value;
@@ -822,6 +893,8 @@ static const struct check checks[] = {
 		 bench_processes),
 	FUNCTION("where there is no lock waiting is only waiting",
 		 check_elsewhere, bench_allow_threads),
+	FUNCTION("a run may be an item of another one", check_inside,
+		 bench_allow_threads),
 	FUNCTION("there are no more workers than asked for", check_number,
 		 bench_processes),
 	FUNCTION("many workers are as good as few", check_many,

@@ -70,7 +70,7 @@ struct bench_run bench_serial(bench_work *f, long n, void *arg);
  *           The last chunk may be shorter. Each item is done exactly once.
  * bench_threads: they run side by side.
  * bench_gil: only one of them runs at a time, as in CPython: each item is
- * computed under one lock, which is handed on between two items, except
+ * computed under one lock, which another may take between two items, except
  * where the work says bench_allow_threads.
  * When a thread cannot be started, those that were come to their end, and
  * seconds is NaN, with errno.

@@ -284,10 +284,23 @@ static inline const char *call_text(const struct facts *s)
 		    s->workers, s->chunk);
 }
 
+/* In the last run. */
+static inline bool is_all_done(const struct facts *s)
+{
+	for (long i = 0; i < s->n && i < ITEMS; i++)
+		if (s->done[i] == 0)
+			return false;
+	return true;
+}
+
 static inline void expect_ran(const struct facts *s, enum mode mode)
 {
-	expect(s->run[mode].seconds >= 0, "All the work was done, and the "
-	       "caller is told that the run failed.",
+	expect(s->run[mode].seconds >= 0,
+	       s->mode == mode && is_all_done(s) ? "All the work was done, and "
+	       "the caller is told that the run failed." :
+	       s->errs[mode] == EOWNERDEAD ? "A worker has died, and it was "
+	       "none of the items that killed it." :
+	       "A run failed that had nothing in its way.",
 	       text("%s: seconds is 0 or more", mode_names[mode]),
 	       "%g, %s", s->run[mode].seconds, strerror(s->errs[mode]));
 }

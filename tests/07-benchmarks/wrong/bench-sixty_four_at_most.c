@@ -1,7 +1,7 @@
 /*
  * misconception: nobody has more than sixty-four workers
  * rejected by:   many workers are as good as few
- * message:       All the work was done, and the caller is told that the run
+ * message:       A run failed that had nothing in its way.
  */
 #include "bench.h"
 

@@ -1,7 +1,7 @@
 /*
  * misconception: any chunk can be added to any index
  * rejected by:   threads do each item once
- * message:       Some items were done twice or not at all.
+ * message:       A chunk may be longer than all there is to do
  */
 #include "bench.h"
 

@@ -494,6 +494,9 @@ static uint64_t take_a_second(long index, void *arg)
 			  (uint32_t)timed->facts.workers))
 		timed->facts.gave_up++;
 	if (index == 0) {
+		/* Who looks at a clock after the last start has done so. */
+		if (timed->facts.workers > 1 && gettid() != fence_pid())
+			settle(fence_pid());
 		move_on(one + 250 * MS);
 		gate_open(&timed->facts.go);
 	} else if (timed->facts.workers > 1) {

@@ -9,7 +9,7 @@
  * The process that created a pool owns it: only the owner uses it, in one
  * thread at a time, and the thread that created it stays alive as long as
  * the pool. Other children that it has, from before or since, are none of the
- * pool's business, and in nobody's way. When the owner dies, however it dies,
+ * pool's business. When the owner dies, however it dies,
  * its workers end too: an idle one at once, a busy one at the latest when it
  * is through with what it has in hand.
  *

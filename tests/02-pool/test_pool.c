@@ -659,12 +659,12 @@ static void let_go_at_rest(void *arg)
 	gate_open(&s->go);
 }
 
-/* Numbers at which a sum of two, or a narrower type, starts again from 0. */
+/* Numbers that start again from 0, or below it, in a narrower type. */
 static void check_vast_chunks(void)
 {
 	static const size_t vast[] = {
-		SIZE_MAX, SIZE_MAX / 2 + 1, (size_t)UINT32_MAX + 1,
-		(size_t)UINT32_MAX + 2, INT32_MAX, (size_t)INT32_MAX + 1,
+		(size_t)UINT32_MAX + 1, (size_t)UINT32_MAX + 2, INT32_MAX,
+		(size_t)INT32_MAX + 1,
 	};
 	static const char why[] = "L02-17 The number no longer fits into the "
 				  "type you chose, and C does not tell you.";

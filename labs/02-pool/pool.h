@@ -8,10 +8,9 @@
  *
  * The process that created a pool owns it: only the owner uses it, in one
  * thread at a time, and the thread that created it stays alive as long as
- * the pool. Other children that it has, from before or since, are none of the
- * pool's business. When the owner dies, however it dies,
- * its workers end too: an idle one at once, a busy one at the latest when it
- * is through with what it has in hand.
+ * the pool. Other children that it has are none of the pool's business. When
+ * the owner dies, however it dies, its workers end too: an idle one at once, a
+ * busy one at the latest when it is through with what it has in hand.
  *
  * No function here prints, ends the caller, is ended by an interrupted wait,
  * kills the caller by SIGPIPE or leaves a signal handler or mask behind.

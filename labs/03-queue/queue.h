@@ -22,7 +22,8 @@
  * Death: a process that is killed in the middle of a put or a get takes at
  * most the item of that call with it, and the room of that one item. It
  * never tears an item, delivers none twice, and never keeps the others out:
- * their calls that begin afterwards work as before.
+ * their calls that begin afterwards work as before. After the death of one
+ * that was waiting, this holds for calls that do not have to wait.
  *
  * Time limits are seconds: negative waits for ever, 0 does not wait. They
  * are counted on a clock that does not jump. A waiting process sleeps, and

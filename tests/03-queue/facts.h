@@ -37,6 +37,7 @@ struct facts {
 	_Atomic int seen[MANY];		/* how often each item was got */
 	struct effort effort;
 	size_t size;
+	char why[200];		/* what to tell when it cannot end */
 };
 
 /* Set before the first fork of a scenario: its children have them too. */
@@ -147,6 +148,18 @@ static inline void settle_child(int i)
 		settle(facts->pids[i]);
 }
 
+/*
+ * Child i, which settled, looks again and again: by that it has burnt a
+ * twentieth of a second. Who sleeps needs hardly a thousandth to get there.
+ */
+static inline bool burns_time(int i)
+{
+	int64_t cpu;
+
+	look_at(facts->pids[i], facts->pids[i], &cpu);
+	return cpu > 40000000;
+}
+
 static inline void start_waiting(int i, void (*run)(int i), double limit)
 {
 	facts->limits[i] = limit;
@@ -230,6 +243,12 @@ static inline void expect_created(const struct facts *s)
 {
 	expect(s->created, "There is no queue.", "queue_create returns a queue",
 	       "NULL, %s", strerror(s->error));
+}
+
+/* From now on this is why the scenario cannot end. */
+static inline void say_why(struct facts *s, const char *why)
+{
+	snprintf(s->why, sizeof s->why, "%s", why);
 }
 
 /* What other_mask() and other_action() found. */

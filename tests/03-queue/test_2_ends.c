@@ -155,6 +155,52 @@ static void check_qsize(void)
 
 /* ---- several queues ----------------------------------------------------------------- */
 
+static const char why_felt[] = "What is done with one queue is felt by "
+	"another.";
+
+/* One waits for an item of the first while the second is used and destroyed. */
+static void wait_beside(void *arg)
+{
+	struct facts *s = arg;
+	struct queue *other;
+	int item = 9;
+
+	if (!create(s, 2, sizeof item))
+		return;
+	other = create_one(2, sizeof item);
+	if (other == NULL)
+		return;
+	start_waiting(0, getter, -1);
+	s->number[1] = burns_time(0);
+	queue_put(other, &item, 0);
+	settle_child(0);
+	s->early = gate_is_open(&s->done[0]);
+	s->number[0] = !s->number[1] && burns_time(0);
+	queue_destroy(other);
+	put(5, 0);
+	collect(s->pids[0]);
+	queue_destroy(queue);
+}
+
+static void check_beside(void)
+{
+	struct facts *s = shared(sizeof *s);
+	struct fence_end end;
+
+	end = fence_try(&(struct fence){ .scenario = wait_beside,
+					 .shared = s });
+	if (end.how == FENCE_FINISHED)
+		expect_created(s);
+	expect(!s->early && !s->number[0], why_felt, "who waits for an item of "
+	       "the first queue sleeps while one is put into the second", "it "
+	       "%s", s->early ? "comes back" : "looks again and again");
+	if (end.how != FENCE_FINISHED)
+		return;		/* who is not woken is judged below */
+	expect(s->got[0] == 0 && s->items[0] == 5, why_felt, "it gets item 5 "
+	       "when that is put into the first", "%s with item %d",
+	       result(s->got[0], s->errs[0]), s->items[0]);
+}
+
 static void use_both(void *arg)
 {
 	struct queue *other;
@@ -184,9 +230,6 @@ static void use_both(void *arg)
 	queue_destroy(queue);
 }
 
-static const char why_felt[] = "What is done with one queue is felt by "
-	"another.";
-
 static void check_two(void)
 {
 	static const int right[] = { 0, 0, FULL, 2, 1, 0, 0, 2, 4, EMPTY };
@@ -210,6 +253,7 @@ static void check_two(void)
 	for (int i = 0; i < 10; i++)
 		expect(s->number[i] == right[i], why_felt, text("%s: %d", what[i],
 		       right[i]), "%d", s->number[i]);
+	check_beside();
 }
 
 /* ---- arguments ----------------------------------------------------------- */

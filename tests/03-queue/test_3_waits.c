@@ -65,6 +65,8 @@ static bool ever_sleeps(pid_t pid)
 	return false;
 }
 
+static const double idle[] = { -1, 1000, 1e10 };
+
 static void be_idle(void *arg)
 {
 	struct facts *s = arg;
@@ -77,7 +79,7 @@ static void be_idle(void *arg)
 		return;
 	fill_up(2);
 	for (int i = 0; i < 3; i++) {
-		s->limits[i] = s->limits[i + 3] = i < 2 ? -1 : 1000;
+		s->limits[i] = s->limits[i + 3] = idle[i];
 		child(i, putter);
 	}
 	queue = empty;
@@ -97,14 +99,24 @@ static void measure(void *arg)
 	s->effort = quietest();
 	for (int i = 0; i < 6; i++) {
 		s->number[0] += !ever_sleeps(s->pids[i]);
+		s->number[idle[i % 3] > 1000 ? 2 : 1] += burns_time(i);
 		s->early += gate_is_open(&s->done[i]);
 		kill(s->pids[i], SIGKILL);
 	}
 }
 
+static const char *why_limit(double limit)
+{
+	return limit < 0 && limit != -1 ? "Every negative limit waits for "
+	       "ever, not only one of them." : limit > 1000 ? "The time does "
+	       "not fit into the type you chose, and C does not tell you." :
+	       "Who may wait does not.";
+}
+
 static void check_quiet(void)
 {
 	struct facts *s = shared(sizeof *s);
+	const char *why;
 
 	fence(&(struct fence){ .scenario = be_idle, .director = measure,
 			       .shared = s, .limit = 60 });
@@ -112,11 +124,12 @@ static void check_quiet(void)
 	expect(s->early == 0, "Who waits without a limit, or with a long one, "
 	       "comes back although there is nothing for it.", "three wait for "
 	       "an item and three for room", "%d of them do not", s->early);
-	expect(is_quiet(&s->effort), WHY_10, "next to nothing is done while "
+	why = s->number[1] == 0 && s->number[2] ? why_limit(1e10) : WHY_10;
+	expect(is_quiet(&s->effort), why, "next to nothing is done while "
 	       "six processes wait", "%.0f ms of processor time and %lld times "
 	       "awake in %.1f s", s->effort.cpu_ns / 1e6,
 	       (long long)s->effort.switches, 0.2 * s->effort.processes);
-	expect(s->number[0] == 0, WHY_10, "who waits sleeps",
+	expect(s->number[0] == 0, why, "who waits sleeps",
 	       "%d of 6 never do", s->number[0]);
 }
 
@@ -159,14 +172,6 @@ enum { PATIENT = sizeof patient / sizeof *patient };
 
 #define WHY_WOKEN "Somebody waits for what has come long ago; those whom you " \
 	"wake are not those who wait."
-
-static const char *why_limit(double limit)
-{
-	return limit < 0 && limit != -1 ? "Every negative limit waits for "
-	       "ever, not only one of them." : limit > 1000 ? "The time does "
-	       "not fit into the type you chose, and C does not tell you." :
-	       "Who may wait does not.";
-}
 
 static void check_wakes(void (*scenario)(void *), int i)
 {
@@ -326,6 +331,7 @@ static void steal_item(void *arg)
 	continue_process(s->pids[0]);
 	settle_child(0);
 	s->early = s->number[1] == 0 && gate_is_open(&s->done[0]);
+	s->number[5] = burns_time(0);
 	put(1, 0);
 	collect_all(s);
 	s->number[2] = get(0);
@@ -346,6 +352,7 @@ static void steal_room(void *arg)
 	continue_process(s->pids[0]);
 	settle_child(0);
 	s->early = s->number[0] == 0 && gate_is_open(&s->done[0]);
+	s->number[5] = burns_time(0);
 	s->number[1] = get(0);
 	if (s->number[0] == 0)
 		s->number[2] = get(0);
@@ -353,6 +360,12 @@ static void steal_room(void *arg)
 	s->number[3] = get(0);
 	s->number[4] = get(0);
 	queue_destroy(queue);
+}
+
+static void expect_asleep_again(const struct facts *s)
+{
+	expect(!s->number[5], WHY_10, "who was woken in vain sleeps again",
+	       "from then on it looks again and again");
 }
 
 static void check_stolen(void)
@@ -368,6 +381,7 @@ static void check_stolen(void)
 		       "process got it: who waits waits on",
 		       "its get returned %d with item %d", s->got[0],
 		       s->items[0]);
+		expect_asleep_again(s);
 		if (s->number[1] == 0)
 			expect(s->got[0] == 0 && s->items[0] == 1 &&
 			       s->number[2] == EMPTY, WHY_04, "then it gets "
@@ -396,6 +410,7 @@ static void check_stolen_room(void)
 		expect(s->early == 0, WHY_04, "an item was got, and another "
 		       "process took its room: who waits waits on",
 		       "its put returned %d", s->got[0]);
+		expect_asleep_again(s);
 		expect(s->got[0] == 0 && s->number[1] == 1 && s->number[3] ==
 		       1000 && s->number[4] == EMPTY && (!taken ||
 		       s->number[2] == 7), WHY_04, taken ?
@@ -453,9 +468,14 @@ static void check_mixed(void)
 
 /* ---- time ----------------------------------------------------------------------------------- */
 
+#define WHY_IN_VAIN "Somebody waited in vain, and afterwards the queue is " \
+	"not what it was."
+
+/* number[13]: another one waits in front; or else it comes afterwards. */
 static void wait_in_vain(void *arg)
 {
 	struct facts *s = arg;
+	void (*other)(int i) = s->number[10] ? putter : getter;
 	double begin;
 	int item = -7;
 
@@ -463,6 +483,8 @@ static void wait_in_vain(void *arg)
 		return;
 	if (s->number[10])
 		fill_up(2);
+	if (s->number[13])
+		start_waiting(2, other, -1);
 	if (s->number[11])
 		interrupts_start();
 	clock_jumps(s->number[12]);
@@ -477,14 +499,19 @@ static void wait_in_vain(void *arg)
 	s->items[0] = item;
 	s->got[1] = s->number[10] ? queue_put(queue, &item, 1e-9)
 				  : queue_get(queue, &item, 1e-9);
-	if (!s->number[10])
+	if (!s->number[13])
+		start_waiting(2, other, -1);
+	say_why(s, WHY_IN_VAIN);
+	if (s->number[10])
+		s->number[0] = get(0);
+	else
 		put(1, 0);
-	s->number[0] = get(0);
+	collect(s->pids[2]);
 	queue_destroy(queue);
 }
 
 static void check_limit(double limit, bool puts, bool interrupted, int jumps,
-			const char *why)
+			bool in_front, const char *why)
 {
 	struct facts *s = shared(sizeof *s);
 	const char *what = puts ? "queue_put" : "queue_get";
@@ -493,8 +520,10 @@ static void check_limit(double limit, bool puts, bool interrupted, int jumps,
 	s->number[10] = puts;
 	s->number[11] = interrupted;
 	s->number[12] = jumps;
+	s->number[13] = in_front;
+	say_why(s, why);
 	fence(&(struct fence){ .scenario = wait_in_vain, .shared = s,
-			       .limit = 6, .why_stuck = why });
+			       .limit = 6, .why_stuck = s->why });
 	expect_created(s);
 	expect(s->got[0] == 1, why, text("%s with a limit of %g s returns 1",
 	       what, limit), "%s", result(s->got[0], s->errs[0]));
@@ -504,9 +533,13 @@ static void check_limit(double limit, bool puts, bool interrupted, int jumps,
 	       "changed.", "-7 as before", "%d", s->items[0]);
 	expect(s->got[1] == 1, why, text("%s with a limit of 1e-9 s returns 1",
 	       what), "%d", s->got[1]);
-	expect(s->number[0] == (puts ? 0 : 1), "Somebody waited in vain, and "
-	       "afterwards the queue is not what it was.",
-	       text("item %d is got", puts ? 0 : 1), "%s", got(s->number[0]));
+	expect(s->got[2] == 0, WHY_IN_VAIN, text("another %s waits and is "
+	       "served", puts ? "put" : "get"), "%s", result(s->got[2],
+	       s->errs[2]));
+	if (!puts)
+		s->number[0] = s->items[2];
+	expect(s->number[0] == (puts ? 0 : 1), WHY_IN_VAIN, text("item %d is "
+	       "got", puts ? 0 : 1), "%s", got(s->number[0]));
 }
 
 static void check_limits(void)
@@ -514,9 +547,11 @@ static void check_limits(void)
 	static const char why[] = "A wait with a time limit ends when it is "
 				  "over, not earlier and not never.";
 
-	check_limit(0.15, false, false, 0, why);
-	check_limit(0.15, true, false, 0, why);
-	check_limit(1.02, false, false, 0, why);
+	check_limit(0.15, false, false, 0, false, why);
+	check_limit(0.15, true, false, 0, false, why);
+	check_limit(1.02, false, false, 0, false, why);
+	check_limit(0.05, false, false, 0, true, why);
+	check_limit(0.05, true, false, 0, true, why);
 }
 
 static void check_limits_interrupted(void)
@@ -524,8 +559,8 @@ static void check_limits_interrupted(void)
 	static const char why[] = "A signal that arrives while you wait "
 		"changes nothing about how long you may wait.";
 
-	check_limit(0.15, false, true, 0, why);
-	check_limit(0.15, true, true, 0, why);
+	check_limit(0.15, false, true, 0, false, why);
+	check_limit(0.15, true, true, 0, false, why);
 }
 
 static void check_limits_jump(void)
@@ -533,8 +568,8 @@ static void check_limits_jump(void)
 	static const char why[] = "The clock on the wall can be set while you "
 		"wait; how long you have waited does not change by that.";
 
-	check_limit(0.1, false, false, 3600, why);
-	check_limit(0.1, true, false, -3600, why);
+	check_limit(0.1, false, false, 3600, false, why);
+	check_limit(0.1, true, false, -3600, false, why);
 }
 
 /* ---- signals ------------------------------------------------------------------------------------ */
@@ -894,6 +929,8 @@ static void get_large(int i)
 {
 	gate_open(&facts->ready[i]);
 	facts->items[i] = get_page(-1);
+	if (facts->items[i] > 0)	/* so the other one is whole as well */
+		say_why(facts, WHY_ASLEEP);
 }
 
 static void put_large(int i)
@@ -951,8 +988,9 @@ static void check_large_ones(void (*scenario)(void *), const char *who)
 {
 	struct facts *s = shared(sizeof *s);
 
+	say_why(s, WHY_22);
 	fence(&(struct fence){ .scenario = scenario, .shared = s,
-			       .why_stuck = WHY_22 });
+			       .why_stuck = s->why });
 	expect_created(s);
 	expect(s->items[3] != -2 && s->items[4] != -2, WHY_04, "each of two "
 	       "that wait gets an item in the end", "one came back without");

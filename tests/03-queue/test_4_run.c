@@ -21,6 +21,7 @@ struct run {
 	pid_t caller;
 	_Atomic pid_t worker[2 * WORKERS];
 	int (*misfortune)(void);	/* what happens to one of them */
+	const char *why_stuck;		/* why they cannot come to an end */
 };
 
 static struct run *r;
@@ -55,6 +56,25 @@ static void run_them(int (*produce)(struct queue *, int, void *),
 			   kill(r->worker[i], 0) == 0;
 }
 
+/*
+ * If they come no further than this, then somebody sleeps beside room or
+ * beside an item; but for two ends: nobody has consumed anything yet, or
+ * everything has been.
+ */
+static void note_progress(void)
+{
+	int in = 0, out = 0, ended = 0;
+
+	for (int i = 0; i < WORKERS; i++) {
+		in += r->puts[i];
+		out += r->consumed[i];
+		ended += r->ended[i];
+	}
+	if (r->why_stuck != NULL)
+		say_why(&r->f, out > 0 && (out < in || ended < r->producers) ?
+			WHY_ASLEEP : r->why_stuck);
+}
+
 /* Item k of producer p is 1000 p + k + 1. */
 static int produce_each(struct queue *q, int p, void *arg)
 {
@@ -70,6 +90,7 @@ static int produce_each(struct queue *q, int p, void *arg)
 		r->puts[p % WORKERS]++;
 	}
 	r->ended[p % WORKERS]++;
+	note_progress();
 	return 0;
 }
 
@@ -91,6 +112,7 @@ static int consume_each(const void *item, int c, void *arg)
 	note_worker(c < 0 || c >= r->consumers ? -1 : WORKERS + c);
 	r->consumed[c % WORKERS]++;
 	note_item(item);
+	note_progress();
 	return 0;
 }
 
@@ -177,14 +199,22 @@ static struct run *a_run(int producers, int consumers, int maxsize)
 	return r;
 }
 
+/* why: unless they came so far that it is something else */
+static void fence_run(void (*scenario)(void *), const char *why)
+{
+	r->why_stuck = why;
+	say_why(&r->f, why);
+	fence(&(struct fence){ .scenario = scenario, .shared = r,
+			       .why_stuck = r->f.why });
+}
+
 static const char why_lost[] = "What was put is lost: nobody was left to "
 			       "consume it.";
 
 static void check_run(int producers, int consumers, int maxsize)
 {
 	a_run(producers, consumers, maxsize);
-	fence(&(struct fence){ .scenario = simple_run, .shared = r,
-			       .why_stuck = WHY_16 });
+	fence_run(simple_run, WHY_16);
 	expect_created(&r->f);
 	expect_ended();
 	expect_produced();
@@ -282,6 +312,50 @@ static void check_several(void)
 	check_run(2, 1, 2);
 	check_run(1, 3, 3);
 	check_run(3, 2, 200);
+}
+
+/* So many that no table of 64 or 128 has room for them. */
+enum { CROWD = 70 };
+
+static int put_number(struct queue *q, int p, void *arg)
+{
+	(void)arg;
+	r->f.number[0] += queue_put(q, &p, -1) == 0;
+	return 0;
+}
+
+static int count_number(const void *item, int c, void *arg)
+{
+	int n;
+
+	(void)c;
+	(void)arg;
+	memcpy(&n, item, sizeof n);
+	if (n >= 0 && n < CROWD)
+		r->f.seen[n]++;
+	return 0;
+}
+
+static void crowded_run(void *arg)
+{
+	if (!begin(arg, sizeof(int)))
+		return;
+	run_them(put_number, count_number, NULL);
+	queue_destroy(queue);
+}
+
+static void check_crowd(void)
+{
+	static const char why[] = "Nobody said how many producers and "
+				  "consumers there are at most.";
+
+	a_run(CROWD, CROWD, 10);
+	fence(&(struct fence){ .scenario = crowded_run, .shared = r });
+	expect_created(&r->f);
+	expect_returned(0, why);
+	for (int i = 0; i < CROWD; i++)
+		expect(r->f.seen[i] == 1, why, text("the item of producer %d "
+		       "is consumed once", i), "%d times", r->f.seen[i]);
 }
 
 /* Producer 0 feeds an item to each consumer, and then all must be there. */
@@ -464,7 +538,7 @@ static void check_late(void)
 	for (int p = 0; p < 3; p++)
 		expect(r->puts[p] == EACH, WHY_14, text("producer %d puts %d "
 		       "items, however late", p, EACH), "%d", r->puts[p]);
-	expect_consumed(0, WHY_14);
+	expect_consumed(0, "An item was put, and is overwritten or lost.");
 	expect_returned(0, "All went well, but that is not what is reported.");
 }
 
@@ -782,8 +856,7 @@ static void check_copies(void)
 				  "has the caller's memory as it was.";
 
 	a_run(2, 2, 5);
-	fence(&(struct fence){ .scenario = copies, .shared = r,
-			       .why_stuck = WHY_16 });
+	fence_run(copies, WHY_16);
 	expect_created(&r->f);
 	expect(r->f.number[10] == 10 && r->f.number[11] == 0, why, "each finds "
 	       "in arg what the caller left there", "something else");
@@ -833,8 +906,7 @@ static void check_other_children(void)
 				  "is not yours.";
 
 	a_run(2, 2, 5);
-	fence(&(struct fence){ .scenario = with_other_children, .shared = r,
-			       .why_stuck = why });
+	fence_run(with_other_children, why);
 	expect_created(&r->f);
 	expect_returned(0, why);
 	expect(r->f.number[4] && r->f.number[2] != -1, why, "another child of "
@@ -907,6 +979,9 @@ static void stay(int sig)
 	(void)sig;
 }
 
+static const int handled[] = { SIGPIPE, SIGCHLD, SIGALRM, SIGUSR1, SIGUSR2 };
+enum { HANDLED = sizeof handled / sizeof *handled };
+
 /* The caller has something to do at its end, and something half written. */
 static void half_written(void *arg)
 {
@@ -915,7 +990,8 @@ static void half_written(void *arg)
 
 	if (half == NULL || !begin(arg, sizeof(int)))
 		return;
-	signal(SIGPIPE, stay);
+	for (int i = 0; i < HANDLED; i++)
+		signal(handled[i], stay);
 	note_signals(&before);
 	atexit(note_end);
 	fputs("a line that is not yet complete", half);
@@ -1008,6 +1084,8 @@ static const struct check checks[] = {
 	FUNCTION("several producers and consumers share the work",
 		 check_several, queue_run),
 	FUNCTION("no item looks like the end", check_legal, queue_run),
+	FUNCTION("a crowd of producers and consumers shares the work",
+		 check_crowd, queue_run),
 	FUNCTION("large items are consumed whole", check_large, queue_run),
 	FUNCTION("a number below one is refused", check_nobody, queue_run),
 	FUNCTION("each of them has memory of its own", check_copies,

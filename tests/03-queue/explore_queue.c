@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "explorer.h"
@@ -20,6 +21,8 @@ struct facts {
 	int closed, again;
 	int handled;
 	int in_hand;		/* what the one that is killed would get */
+	size_t size;		/* what queue_qsize returned */
+	bool served;
 };
 
 /* ---- what they do ------------------------------------------------------------- */
@@ -205,12 +208,18 @@ static void consumers(void)
 		.spurious = true, .expected = "two items, one for each" });
 }
 
-/* ---- closing ---------------------------------------------------------------------------- */
+/* ---- how many there are ------------------------------------------------------------------ */
 
-static void get_all(void *arg)
+static void look_at_size(struct facts *f)
 {
-	while (get_one(arg, -1))
-		;
+	f->size = queue_qsize(f->queue);
+}
+
+static void put_2_and_get_both(void *arg)
+{
+	put_one(arg, 2, 0);
+	get_one(arg, 0);
+	get_one(arg, 0);
 }
 
 static void close_it(void *arg)
@@ -218,6 +227,64 @@ static void close_it(void *arg)
 	struct facts *f = arg;
 
 	f->closed = queue_close(f->queue) == 0 ? 1 : -1;
+}
+
+static void (*meanwhile)(void *arg);
+
+static void size_meanwhile(void *shared)
+{
+	struct facts *f = shared;
+
+	if (!make(f, 2))
+		return;
+	put_one(f, 1, 0);
+	explore_from_here();
+	explore_process("process A", meanwhile, f);
+	look_at_size(f);
+	explore_wait();
+}
+
+static const char *was_once_true(void *shared)
+{
+	struct facts *f = shared;
+
+	if (f->queue == NULL)
+		return "queue_create failed";
+	return f->size <= 2 ? NULL : text("there never were more than 2, and "
+		"queue_qsize said %zd", (ssize_t)f->size);
+}
+
+static const char *why_size(const struct finding *f)
+{
+	if (f->how == FOUND_STUCK)
+		return "Each of two has a lock that the other one wants.";
+	return f->how == FOUND_WRONG ? "Two counts that were read at different "
+	       "moments do not belong together." : why_mixed(f);
+}
+
+static void explore_size(void (*run)(void *arg))
+{
+	struct facts *f = shared(sizeof *f);
+
+	meanwhile = run;
+	explore(&(struct exploration){
+		.scenario = size_meanwhile, .judge = was_once_true,
+		.shared = f, .size = sizeof *f, .why = why_size,
+		.deviations = 1, .expected = "0, 1 or 2" });
+}
+
+static void sizing(void)
+{
+	explore_size(put_2_and_get_both);
+	explore_size(close_it);
+}
+
+/* ---- closing ---------------------------------------------------------------------------- */
+
+static void get_all(void *arg)
+{
+	while (get_one(arg, -1))
+		;
 }
 
 /* The closer comes between the put, a wait for room, and a wait for items. */
@@ -434,9 +501,9 @@ static void signals(void)
 
 /* ---- death, at each point ------------------------------------------------------------------------ */
 
-static void put_5(void *arg)
+static void put_2(void *arg)
 {
-	put_one(arg, 5, 0);
+	put_one(arg, 2, 0);
 }
 
 static void get_0(void *arg)
@@ -474,8 +541,14 @@ static void die_putting(void *shared)
 		return;
 	put_one(f, 1, 0);
 	explore_from_here();
-	explore_process("process A", put_5, f);
+	explore_process("process A", put_2, f);
 	explore_wait();
+	look_at_size(f);
+	explore_process("process B", get_0, f);
+	put_one(f, 3, 0);
+	explore_wait();
+	get_the_rest(f);
+	look_at_size(f);
 	go_on_alone(f);
 }
 
@@ -506,6 +579,59 @@ static void die_waiting(void *shared)
 	put_one(f, 1, 0);
 	explore_wait();
 	go_on_alone(f);
+}
+
+static void put_6_and_7(void *arg)
+{
+	put_one(arg, 6, 0);
+	put_one(arg, 7, 0);
+}
+
+/*
+ * One waits while another one dies; later one more waits, and is served. The
+ * first need not be: when it came there was no death yet.
+ */
+static void die_putting_beside(void *shared)
+{
+	struct facts *f = shared;
+	pid_t a, b;
+
+	if (!make(f, 3))
+		return;
+	b = explore_process("process B", wait_for_item, f);
+	a = explore_process("process A", put_2, f);
+	explore_from_here();
+	waitpid(a, NULL, 0);
+	get_one(f, 0);
+	explore_process("process C", put_6_and_7, f);
+	f->served = get_one(f, -1);
+	kill(b, SIGKILL);
+}
+
+static void wait_for_room(void *arg)
+{
+	put_one(arg, 3, -1);
+}
+
+static void die_getting_beside(void *shared)
+{
+	struct facts *f = shared;
+	pid_t a, b, c;
+
+	if (!make(f, 2))
+		return;
+	put_one(f, 1, 0);
+	put_one(f, 2, 0);
+	b = explore_process("process B", wait_for_room, f);
+	a = explore_process("process A", get_0, f);
+	explore_from_here();
+	waitpid(a, NULL, 0);
+	put_one(f, 4, 0);
+	c = explore_process("process C", get_all, f);
+	put_one(f, 5, -1);
+	f->served = f->put[5] == 1;
+	kill(b, SIGKILL);
+	kill(c, SIGKILL);
 }
 
 static void die_closing(void *shared)
@@ -552,6 +678,9 @@ static const char *others_go_on(void *shared)
 	wrong = in_order(f);
 	if (wrong != NULL)
 		return wrong;
+	if (f->size > 1)	/* what was lost may count */
+		return text("nothing is left, and queue_qsize said %zd",
+			    (ssize_t)f->size);
 	if (f->odd)
 		return "something else than an item was got";
 	if (f->put[6] != 1 || f->put[7] != 1)
@@ -575,6 +704,15 @@ static const char *others_go_on(void *shared)
 	return NULL;
 }
 
+static const char *is_served(void *shared)
+{
+	struct facts *f = shared;
+
+	if (f->queue == NULL)
+		return "queue_create failed";
+	return f->served ? NULL : "who waits after a death is not served";
+}
+
 static const char *closed_in_the_end(void *shared)
 {
 	struct facts *f = shared;
@@ -593,37 +731,48 @@ static const char *why_dead(const struct finding *f)
 {
 	if (f->how == FOUND_STUCK)
 		return "L03-17 Somebody died with the key in the pocket.";
-	if (f->how == FOUND_WRONG || (f->how == FOUND_CRASH && f->killed))
+	if (f->how == FOUND_WRONG || ((f->how == FOUND_CRASH ||
+	    f->how == FOUND_RACE) && f->killed))
 		return "L03-17 Somebody died in the middle of it, and the queue "
 		       "is not what it was.";
 	return NULL;
 }
 
-static void explore_death(void (*scenario)(void *), const char *(*judge)(void *))
+static const char *why_not_woken(const struct finding *f)
+{
+	return f->how == FOUND_STUCK && f->killed ? "L03-17 Somebody died "
+	       "before it had woken who waits, and nobody does it now." :
+	       why_dead(f);
+}
+
+static void explore_death(void (*scenario)(void *), const char *(*judge)(void *),
+			  const char *(*why)(const struct finding *))
 {
 	struct facts *f = shared(sizeof *f);
 
 	explore(&(struct exploration){
 		.scenario = scenario, .judge = judge, .shared = f,
-		.size = sizeof *f, .kill = "process A", .why = why_dead,
+		.size = sizeof *f, .kill = "process A", .why = why,
 		.deviations = 1, .no_timers = true,
 		.expected = "calls that begin after a death work as before" });
 }
 
 static void death_putting(void)
 {
-	explore_death(die_putting, others_go_on);
+	explore_death(die_putting, others_go_on, why_dead);
+	explore_death(die_putting_beside, is_served, why_not_woken);
 }
 
 static void death_getting(void)
 {
-	explore_death(die_getting, others_go_on);
-	explore_death(die_waiting, others_go_on);
+	explore_death(die_getting, others_go_on, why_dead);
+	explore_death(die_waiting, others_go_on, why_dead);
+	explore_death(die_getting_beside, is_served, why_not_woken);
 }
 
 static void death_closing(void)
 {
-	explore_death(die_closing, closed_in_the_end);
+	explore_death(die_closing, closed_in_the_end, why_dead);
 }
 
 static const struct check checks[] = {
@@ -633,6 +782,8 @@ static const struct check checks[] = {
 	  "order", consumers, queue_get },
 	{ "interleavings", "a put beside a close is refused or its item is "
 	  "got, whatever the order", closing, queue_close },
+	{ "interleavings", "how many there are was once true, whatever the "
+	  "order", sizing, queue_qsize },
 	{ "interleavings", "who comes too late has done nothing, whatever the "
 	  "order", limits, queue_get },
 	{ "interleavings", "a signal changes nothing, wherever it comes",

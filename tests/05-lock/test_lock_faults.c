@@ -2,14 +2,15 @@
  * refuses. */
 #include "facts.h"
 
-static int count_mappings(void)
+/* All, or only those whose line has this in it. */
+static int count_mappings(const char *kind)
 {
 	static char line[4096];
 	FILE *maps = fopen("/proc/self/maps", "re");
 	int n = 0;
 
 	while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
-		n++;
+		n += strstr(line, kind) != NULL;
 	if (maps != NULL)
 		fclose(maps);
 	return n;
@@ -32,7 +33,7 @@ static void many_quick(void *arg)
 
 	for (int i = 0; i < CYCLES; i++) {
 		if (i == 4)
-			s->number[0] = count_mappings();
+			s->number[0] = count_mappings("");
 		if (!create(s))
 			return;
 		use_both();
@@ -44,7 +45,7 @@ static void many_quick(void *arg)
 		destroy();
 		s->number[2]++;
 	}
-	s->number[1] = count_mappings();
+	s->number[1] = count_mappings("");
 }
 
 static void many_with_children(void *arg)
@@ -251,20 +252,36 @@ static void check_leave(void)
 
 static const char why_half[] = "Part of the lock or value could not be had, "
 			       "and you went on without it.";
+static const char shared_memory[] = " rw-s ";
+
+/* A server may have been started, and not be ready yet. */
+static void settle_helpers(void)
+{
+	pid_t pids[CHILDREN];
+	int n = fence_family(pids, CHILDREN);
+
+	for (int i = 0; i < n; i++)
+		if (pids[i] == getpid())
+			pids[i] = 0;
+	settle_each(pids, n);
+}
 
 /* number[0]: did it strike while they were created? Later it shall not. */
 static void try_both(void *arg)
 {
 	static const struct fault none;
 	struct facts *s = facts = arg;
+	int before = count_mappings(shared_memory);
 	long now = 0;
 
+	listen_in();
 	errno = 0;
 	lock = lock_create();
 	s->errs[0] = errno;
 	errno = 0;
 	value = value_create(5);
 	s->errs[1] = errno;
+	settle_helpers();
 	s->number[0] = fault_hits() > 0;
 	if (!s->number[0])
 		fault_set(&none);
@@ -282,7 +299,11 @@ static void try_both(void *arg)
 	}
 	s->number[6] = lock != NULL;
 	s->number[7] = value != NULL;
+	s->number[8] = count_mappings(shared_memory) - before;
+	s->number[9] = said();
 }
+
+static int usually_mapped;	/* by try_both, when nothing is refused */
 
 static void judge_try(void *arg, const struct fence_end *end)
 {
@@ -297,6 +318,12 @@ static void judge_try(void *arg, const struct fence_end *end)
 	expect(s->number[7] || s->errs[1] != 0, "Nobody can tell why there is "
 	       "no value.", "NULL, and errno says why", "errno is 0");
 	expect_clean(why_half);
+	expect(s->number[9] == 0, WHY_SILENCE, "nothing is printed",
+	       "%d bytes on stdout or stderr", s->number[9]);
+	expect(s->number[8] <= usually_mapped, "Part of the lock or value "
+	       "could not be had, and the other part was left where it is.",
+	       "no more memory is shared than before", "%d more mappings",
+	       s->number[8] - usually_mapped);
 	if (!s->number[0])
 		return;
 	expect(!s->number[6] || (s->number[1] == 0 && s->number[2] == 1 &&
@@ -311,10 +338,12 @@ static void judge_try(void *arg, const struct fence_end *end)
 static void refuse(const char *call, int error)
 {
 	struct facts *s = shared(sizeof *s);
+	struct fence f = { .scenario = try_both, .shared = s,
+			   .why_stuck = why_half };
 
-	fault_sweep(&(struct fence){ .scenario = try_both, .shared = s,
-				     .why_stuck = why_half },
-		    sizeof *s, call, error, NULL, judge_try);
+	fence(&f);
+	usually_mapped = s->number[8];
+	fault_sweep(&f, sizeof *s, call, error, NULL, judge_try);
 }
 
 static void check_no_mapping(void)

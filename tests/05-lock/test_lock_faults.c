@@ -115,7 +115,7 @@ static void check_killed(void)
 		     "still there for the next one.");
 }
 
-/* Two programs: each makes its own, and none knows the other's. */
+/* Each makes its own, and none knows the other's. */
 static void run_program(int i)
 {
 	long now = 0;
@@ -146,31 +146,48 @@ static void run_program(int i)
 	}
 }
 
+/* Two programs, or the children of one, who know what that has made. */
 static void two_programs(void *arg)
 {
 	struct facts *s = facts = arg;
+	bool siblings = s->number[15];
+	struct lock *own_lock;
+	struct value *own_value;
 
+	if (siblings && !create(s))
+		return;
+	own_lock = lock;
+	own_value = value;
 	child(0, run_program);
 	child(1, run_program);
 	collect(s->pids[0]);
 	collect(s->pids[1]);
+	if (siblings) {
+		lock_destroy(own_lock);
+		value_destroy(own_value);
+	}
 }
 
 static void check_two_programs(void)
 {
-	struct facts *s = shared(sizeof *s);
+	for (int siblings = 0; siblings < 2; siblings++) {
+		struct facts *s = shared(sizeof *s);
+		const char *why = siblings ? "Two processes that have the same "
+			"parent have one lock or value for two." : WHY_22;
 
-	fence(&(struct fence){ .scenario = two_programs, .shared = s,
-			       .why_stuck = WHY_22 });
-	expect_created(s);
-	expect(!s->number[0] && !s->number[1] && !s->number[2] &&
-	       !s->number[3], WHY_22, "two programs have a lock each: 0",
-	       "%d, %d, %d and %d", s->number[0], s->number[1], s->number[2],
-	       s->number[3]);
-	expect(s->longs[0] == 107 && s->longs[1] == 21, WHY_22, "each counts "
-	       "for itself: 107 and 21", "%ld and %ld", s->longs[0],
-	       s->longs[1]);
-	expect_clean(NULL);
+		s->number[15] = siblings;
+		fence(&(struct fence){ .scenario = two_programs, .shared = s,
+				       .why_stuck = why });
+		expect_created(s);
+		expect(!s->number[0] && !s->number[1] && !s->number[2] &&
+		       !s->number[3], why, "each has a lock of its own: 0",
+		       "%d, %d, %d and %d", s->number[0], s->number[1],
+		       s->number[2], s->number[3]);
+		expect(s->longs[0] == 107 && s->longs[1] == 21, why, "each "
+		       "counts for itself: 107 and 21", "%ld and %ld",
+		       s->longs[0], s->longs[1]);
+		expect_clean(NULL);
+	}
 }
 
 /* ---- who leaves early --------------------------------------------------- */

@@ -212,11 +212,45 @@ static void count_beyond(void *arg)
 	value_destroy(v);
 }
 
+/* Who makes 3 of it is through at once; nobody waits for the others. */
+static const long many = (1L << 32) + 3;
+
+static void count_many(int i)
+{
+	facts->got[i] = counter_worker(value, many);
+	facts->through++;
+}
+
+static void count_at_length(void *arg)
+{
+	struct facts *s = arg;
+	int64_t cpu_ns = 0;
+	long now = 0;
+
+	if (!create(s))
+		return;
+	child(0, count_many);
+	while (is_running(s->pids[0]) && cpu_ns < 20000000) {
+		look_at(s->pids[0], s->pids[0], &cpu_ns);
+		breathe();
+	}
+	kill(s->pids[0], SIGKILL);
+	collect(s->pids[0]);
+	value_update(value, NULL, NULL, &now);
+	s->longs[0] = now - 100;
+	destroy();
+}
+
 static void check_large(void)
 {
-	struct facts *s = shared(sizeof *s);
+	struct facts *s = shared(sizeof *s), *t = shared(sizeof *t);
 	long one = (1L << 40) + 1, three = (1L << 40) + 3;
 
+	fence(&(struct fence){ .scenario = count_at_length, .shared = t });
+	expect_created(t);
+	expect(t->through == 0 || (t->got[0] == 0 && t->longs[0] == many),
+	       WHY_19, text("counter_worker adds 1 %ld times", many),
+	       "it returned %d after %ld", t->got[0], t->longs[0]);
 	fence(&(struct fence){ .scenario = count_beyond, .shared = s });
 	expect_created(s);
 	expect(s->longs[0] == one && s->longs[1] == three, "L05-19 The counter "

@@ -334,9 +334,12 @@ static void one_dies(void *shared)
 	f->ready = f->lock != NULL;
 	if (!f->ready)
 		return;
+	lock_acquire(f->lock, -1);
 	explore_process("process A", take_and_give_back, f);
 	explore_process("process B", come_second, f);
 	explore_process("process C", come_third, f);
+	explore_yield();
+	lock_release(f->lock);
 	explore_wait();
 	lock_destroy(f->lock);
 }
@@ -380,6 +383,19 @@ static void two_updates(void *arg)
 	update_once(arg);
 }
 
+static int spoil_and_die(long *v, void *unused)
+{
+	(void)unused;
+	*v = 4711;
+	_exit(0);
+}
+
+static void die_updating(void *arg)
+{
+	value_update(((struct facts *)arg)->value, spoil_and_die, NULL, NULL);
+}
+
+/* A may also die while it puts in order what somebody has left. */
 static void one_dies_updating(void *shared)
 {
 	struct facts *f = shared;
@@ -388,6 +404,8 @@ static void one_dies_updating(void *shared)
 	f->ready = f->value != NULL;
 	if (!f->ready)
 		return;
+	explore_process("process D", die_updating, f);
+	explore_wait();
 	explore_process("process A", update_once, f);
 	explore_process("process B", two_updates, f);
 	explore_wait();
@@ -404,6 +422,12 @@ static const char *value_is_whole(void *shared)
 	return f->now == 20 || f->now == 30 ? NULL : text("%ld", f->now);
 }
 
+static const char *why_half_done(const struct finding *f)
+{
+	return f->how == FOUND_WRONG ? "Who died in the middle of an update "
+	       "has left its half-done work behind." : why_kept_out(f);
+}
+
 static void deaths_updating(void)
 {
 	struct facts *f = shared(sizeof *f);
@@ -411,7 +435,7 @@ static void deaths_updating(void)
 	explore(&(struct exploration){
 		.scenario = one_dies_updating, .judge = value_is_whole,
 		.shared = f, .size = sizeof *f, .kill = "process A",
-		.why = why_kept_out,
+		.why = why_half_done,
 		.expected = "20, or 30 if the dead one was through" });
 }
 

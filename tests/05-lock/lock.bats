@@ -14,6 +14,7 @@ silent='The functions of a lab do their work in silence; to tell is the program'
 clean='A program is over when everything that it started is over.'
 
 expect_total() {	# TOTAL WHY
+	[ -n "$output" ] || expect_status 0 "$2"
 	expect_output "Final counter value: $1" "$2"
 	expect_status 0 'All went well.'
 	expect_no_stderr "$silent"

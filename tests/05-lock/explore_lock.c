@@ -17,6 +17,11 @@ struct facts {
 
 /* ---- what a finding tells about the mistake ------------------------------------ */
 
+static bool looks_unlocked(const struct step *a, const struct step *b)
+{
+	return !a->writes && a->locks == 0 && b->locks > 0;
+}
+
 static const char *why_lost(const struct finding *f)
 {
 	const struct step *a = &f->first, *b = &f->second;
@@ -36,6 +41,9 @@ static const char *why_lost(const struct finding *f)
 	if (a->locks > 0 && b->locks > 0)
 		return "L05-04 Everybody locks a door, but each a different "
 		       "one.";
+	if (looks_unlocked(a, b) || looks_unlocked(b, a))
+		return "Something is read while others may change it: before "
+		       "the lock is taken, or after it was given back.";
 	return "L05-02 Reading, adding and storing are three steps, and "
 	       "another process can come in between.";
 }

@@ -1,6 +1,6 @@
 /*
  * misconception: L05-13 who only looks returns with the lock
- * rejected by:   what one process sets the others read
+ * rejected by:   fn finds the value and leaves the new one
  * message:       One way out of the function keeps the lock
  */
 #include "lock.h"

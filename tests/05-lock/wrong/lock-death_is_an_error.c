@@ -1,7 +1,7 @@
 /*
  * misconception: L05-14 value_update takes the news of a death for a failure
  * rejected by:   who comes after a death inside fn goes on
- * message:       Who died in fn has changed nothing, and so it is no error of whoever comes next
+ * message:       Somebody died while holding the lock and nobody will ever open it
  */
 #include "lock.h"
 

@@ -1,6 +1,6 @@
 /*
  * misconception: L05-22 the names are the same in every run
- * rejected by:   a run that is killed with all it started leaves nothing behind
+ * rejected by:   two programs that begin at once never meet, whatever the order
  * message:       Another run of the same program is using
  */
 #include "lock.h"

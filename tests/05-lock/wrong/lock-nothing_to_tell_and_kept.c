@@ -1,6 +1,6 @@
 /*
  * misconception: L05-13 an update whose result nobody wants returns with the lock
- * rejected by:   fn finds the value and leaves the new one
+ * rejected by:   what one process sets the others read
  * message:       One way out of the function keeps the lock
  */
 #include "lock.h"

@@ -51,7 +51,7 @@ struct facts {
 	int errs[CHILDREN];	/* errno then */
 	struct outcome run[RUNS];
 	int runs;		/* so many have returned */
-	_Atomic int number[48];
+	_Atomic int number[80];
 	double took, limits[CHILDREN];
 	struct effort effort;
 };

@@ -845,6 +845,13 @@ static void visit(int i)
 	}
 }
 
+/* Any process may release, also who is in the room. */
+static int give_it_away(int worker, void *bounded)
+{
+	facts->number[13] = semaphore_release(bounded);
+	return worker;
+}
+
 static void visit_in_child(void *arg)
 {
 	struct facts *s = arg;
@@ -853,6 +860,12 @@ static void visit_in_child(void *arg)
 		return;
 	collect(child(0, visit));
 	semaphore_destroy(sem);
+	bounded = semaphore_create(1, true);
+	if (bounded == NULL)
+		return;
+	s->number[12] = semaphore_with(bounded, 40, give_it_away, bounded);
+	s->number[14] = semaphore_value(bounded);
+	semaphore_destroy(bounded);
 }
 
 static void check_with(void)
@@ -878,6 +891,11 @@ static void check_with(void)
 		       text("semaphore_with returns %d like room", answers[k]),
 		       "%d", s->number[k]);
 	}
+	expect(s->number[13] == 0 && s->number[12] == 40 &&
+	       s->number[14] == 1, "What the room has to say does not reach "
+	       "the caller.", "the room has released a bounded semaphore: 0; "
+	       "semaphore_with returns 40 like room, and the value is 1",
+	       "%d, %d and %d", s->number[13], s->number[12], s->number[14]);
 }
 
 /* ---- several ------------------------------------------------------------ */
@@ -904,6 +922,7 @@ static int use_other(int worker, void *arg)
 static void use_two(void *arg)
 {
 	struct facts *s = arg;
+	struct semaphore *bounded;
 
 	if (!create(s, 2, true))
 		return;

@@ -314,6 +314,12 @@ static inline void let_go(void *arg)
 #define WHY_17 "L06-17 The place of a worker that died is never free again."
 #define WHY_19 "L06-19 You removed the door while people were queueing."
 #define WHY_20 "L06-20 A number below 0 is no number of free places."
+#define WHY_HUGE "The time does not fit into the type you chose, and C does " \
+	"not tell you."
+#define WHY_CARRY "A second has 1,000,000,000 nanoseconds; when they are " \
+	"reached another second begins."
+#define WHY_NEGATIVE "Every negative limit waits for ever, not only one of " \
+	"them."
 #define WHY_MANY "More are inside than there are places."
 
 static inline void expect_created(const struct facts *s)

@@ -22,7 +22,7 @@
 #include "harness.h"
 #include "semaphores.h"
 
-enum { CHILDREN = 8, MANY = 70, RUNS = 8 };
+enum { CHILDREN = 8, MANY = 70, RUNS = 8, UNWRITTEN = -77 };
 
 /* How a process comes to be where only so many may be. */
 enum way { BY_ACQUIRE, BY_LIMIT, BY_WITH, WAYS };
@@ -261,7 +261,7 @@ static inline struct outcome *run_workers(int workers,
 	int entered = facts->entered, left = facts->left;
 	pid_t me = getpid();
 
-	o->most = -77;
+	o->most = UNWRITTEN;
 	errno = 0;
 	o->ret = semaphore_run(sem, workers, room, facts, &o->most);
 	o->err = errno;

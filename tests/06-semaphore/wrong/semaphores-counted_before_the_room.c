@@ -1,7 +1,7 @@
 /*
  * misconception: who waits is counted as if it were in the room
  * rejected by:   two are in the room, and when one leaves a third gets in
- * message:       Two are allowed inside, so inside is not private
+ * message:       is counted as if it were in the room
  */
 #include "semaphores.h"
 

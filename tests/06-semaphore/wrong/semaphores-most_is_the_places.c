@@ -1,7 +1,7 @@
 /*
  * misconception: most tells how many places there were
  * rejected by:   as many can be in the room as there are places
- * message:       Two are allowed inside, so inside is not private
+ * message:       is counted as if it were in the room
  */
 #include "semaphores.h"
 

@@ -1,7 +1,7 @@
 /*
  * misconception: most tells how many workers there were
  * rejected by:   two are in the room, and when one leaves a third gets in
- * message:       Two are allowed inside, so inside is not private
+ * message:       is counted as if it were in the room
  */
 #include "semaphores.h"
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@ struct facts {
 	int ret, error, most;
 	long waited_ms;
 	pid_t pid;
+	int *visits;		/* what the only one inside may change; or NULL */
 };
 
 /* Rooms see it as it was when their worker was made: where the facts are. */
@@ -62,6 +64,27 @@ static const char *why_released(const struct finding *f)
 	return why_in(f);
 }
 
+static const char *why_refused(const struct finding *f)
+{
+	return f->how == FOUND_WRONG ? "L06-05 A release that is to fail adds "
+	       "1 all the same, and takes it back: in between somebody gets "
+	       "in." : why_in(f);
+}
+
+static const char *why_between(const struct finding *f)
+{
+	return f->how == FOUND_WRONG ? "There are two numbers, and between the "
+	       "step of one and the step of the other they do not fit "
+	       "together." : why_in(f);
+}
+
+static const char *why_visible(const struct finding *f)
+{
+	return f->how == FOUND_RACE ? "Who gets in need not see yet what the "
+	       "one before has written: nothing puts the two in order." :
+	       why_in(f);
+}
+
 static const char *why_most(const struct finding *f)
 {
 	if (f->how == FOUND_WRONG || f->how == FOUND_RACE)
@@ -102,6 +125,8 @@ static int visit(int worker, void *arg)
 	if (++facts->inside > facts->peak)
 		facts->peak = facts->inside;
 	explore_yield();
+	if (facts->visits != NULL)
+		++*facts->visits;
 	facts->inside--;
 	facts->left++;
 	return 0;
@@ -144,6 +169,17 @@ static void enter_two(void *shared)
 	explore_wait();
 	f->value = semaphore_value(f->s);
 	semaphore_destroy(f->s);
+}
+
+/* What is in the room belongs to who is inside, and is no atomic. */
+static void enter_and_change(void *shared)
+{
+	struct facts *f = shared;
+
+	f->visits = mmap(NULL, sizeof *f->visits, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	enter_two(f);
+	munmap(f->visits, sizeof *f->visits);
 }
 
 static void enter_three_of_two(void *shared)
@@ -199,6 +235,62 @@ static void crowds(void)
 		.shared = f, .size = sizeof *f, .schedules = 40,
 		.why = why_in,
 		.expected = "two at a time inside, and each of three once" });
+	explore(&(struct exploration){
+		.scenario = enter_and_change, .judge = one_at_a_time,
+		.shared = f, .size = sizeof *f, .schedules = 20,
+		.why = why_visible,
+		.expected = "what one has changed inside the next one sees" });
+}
+
+/* ---- asked meanwhile ---------------------------------------------------- */
+
+static void ask_value(void *arg)
+{
+	struct facts *f = arg;
+
+	f->value = semaphore_value(f->s);
+}
+
+static void give_and_take(void *arg)
+{
+	struct facts *f = arg;
+
+	semaphore_release(f->s);
+	semaphore_acquire(f->s, 0);
+}
+
+static void asked_meanwhile(void *shared)
+{
+	struct facts *f = shared;
+
+	if (!make(f, 0, false))
+		return;
+	explore_process("process A", ask_value, f);
+	explore_process("process B", give_and_take, f);
+	explore_wait();
+	semaphore_destroy(f->s);
+}
+
+static const char *none_or_one(void *shared)
+{
+	struct facts *f = shared;
+
+	if (!f->ready)
+		return "semaphore_create failed";
+	return f->value == 0 || f->value == 1 ? NULL :
+	       text("the value is %d", f->value);
+}
+
+static void values(void)
+{
+	struct facts *f = facts = shared(sizeof *f);
+
+	explore(&(struct exploration){
+		.scenario = asked_meanwhile, .judge = none_or_one,
+		.shared = f, .size = sizeof *f, .schedules = 40,
+		.why = why_between,
+		.expected = "none is free, one gives and takes, and another "
+			    "asks for the value: 0 or 1" });
 }
 
 /* ---- one place left ----------------------------------------------------- */
@@ -389,7 +481,7 @@ static void releases_while_taken(void)
 		.scenario = give_while_two_come,
 		.judge = refused_lets_nobody_in,
 		.shared = f, .size = sizeof *f, .schedules = 50,
-		.why = why_released,
+		.why = why_refused,
 		.expected = "one place: where the release fails, one at a time "
 			    "inside" });
 
@@ -479,6 +571,42 @@ static const char *nobody_comes_early(void *shared)
 	       both_are_in(shared);
 }
 
+/* The first place goes to who is faster: both ask for it at the same time.
+ * Another one comes, and that is for who waits. */
+static void be_faster(void *arg)
+{
+	struct facts *f = arg;
+
+	semaphore_release(f->s);
+	explore_yield();
+	f->results[1] = semaphore_acquire(f->s, 0);
+	explore_yield();
+	semaphore_release(f->s);
+}
+
+static void let_in_late(void *shared)
+{
+	struct facts *f = shared;
+
+	if (!make(f, 0, false))
+		return;
+	explore_process("process A", wait_first, f);
+	explore_process("process B", be_faster, f);
+	explore_wait();
+	f->value = semaphore_value(f->s);
+	semaphore_destroy(f->s);
+}
+
+static const char *it_is_in(void *shared)
+{
+	struct facts *f = shared;
+
+	if (!f->ready)
+		return "semaphore_create failed";
+	return f->results[0] == 0 && f->value == f->results[1] ? NULL :
+	       text("%d, and the value is %d", f->results[0], f->value);
+}
+
 static const char *why_woken(const struct finding *f)
 {
 	return f->how == FOUND_WRONG ? "Who was woken has to look again: it "
@@ -502,6 +630,13 @@ static void doors(void)
 		.shared = f, .size = sizeof *f, .schedules = 50,
 		.why = why_in,
 		.expected = "two wait, two places are given: both get in" });
+
+	explore(&(struct exploration){
+		.scenario = let_in_late, .judge = it_is_in,
+		.shared = f, .size = sizeof *f, .schedules = 200,
+		.no_timers = true, .why = why_woken,
+		.expected = "one waits for ever, another gives two places, and "
+			    "may take the first: 0" });
 }
 
 /* ---- a time limit that runs out just then ------------------------------- */
@@ -770,6 +905,8 @@ static void losses(void)
 static const struct check checks[] = {
 	{ "interleavings", "never too many inside, and all get in, whatever "
 	  "the order", crowds, semaphore_acquire },
+	{ "interleavings", "the value is a number of free places, whatever the "
+	  "order", values, semaphore_value },
 	{ "interleavings", "one place is taken once, whatever the order",
 	  tries, semaphore_acquire },
 	{ "interleavings", "two releases never rise above the bound, whatever "

@@ -1,7 +1,7 @@
 /*
  * misconception: L06-05 1 is added, and taken back when it was too much
  * rejected by:   a release beside one who comes and goes never rises above the bound
- * message:       Two releases both saw room for one
+ * message:       A release that is to fail adds 1 all the same
  */
 #include "semaphores.h"
 

@@ -11,6 +11,7 @@ shown='L06-20 What is shown beside "entered" is how many could still get in.'
 last='All have completed when the last one has left, and it is told once.'
 failing='L06-08 One way out of the room forgets to give the place back.'
 names='L06-13 Another run of the same program is using, or has left, the same name.'
+outlives='L06-13 What has a name or a number in the system stays there when the program is killed.'
 argument='The number of workers and of places is what the command line says.'
 death='L06-17 The place of a worker that died is never free again.'
 silent='The functions of a lab do their work in silence; to tell is the program'"'"'s part.'
@@ -115,7 +116,7 @@ expect_run() {	# WORKERS LIMIT FAIL_EVERY
 		until_started $parent 3
 		kill_all $parent'
 	script "$killed; true"
-	expect_clean "$names"
+	expect_clean "$outlives"
 	script "exec 3>&2 2>/dev/null; $killed; limit --workers 3 --work 0 2>&3"
 	expect_run 3 2 0
 	expect_status 0 "$names"

@@ -1,7 +1,7 @@
 /*
  * misconception: L06-13 a process removes the set of the system in the end; where it is killed as well the set stays
  * rejected by:   a run that is killed with all it started leaves nothing behind
- * message:       Another run of the same program is using, or has left
+ * message:       stays there when the program is killed
  */
 #include "semaphores.h"
 

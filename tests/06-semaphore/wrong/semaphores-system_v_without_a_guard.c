@@ -1,7 +1,7 @@
 /*
  * misconception: L06-13 a System V semaphore outlives the program, when that is killed
  * rejected by:   a run that is killed with all it started leaves nothing behind
- * message:       Another run of the same program is using, or has left
+ * message:       stays there when the program is killed
  */
 #include "semaphores.h"
 

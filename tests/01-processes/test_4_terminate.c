@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "helpers.h"
+#include "output.h"
 
 #define WHY_08 "L01-08 A process that was killed has no exit code; you" \
 	" reported one as if it had ended normally."
@@ -163,17 +164,21 @@ struct failing {
 	bool alive;
 	pid_t pid;
 	int kills;
+	char name[32], output[OUTPUT_SIZE];
 };
 
 static void failing_scenario(void *facts)
 {
 	struct failing *f = facts;
 	struct process p = handle(wait_at_gate, &f->child);
+	struct output o = output_begin(true);
 
 	f->child.code = 6;
 	errno = 0;
 	f->first = start(&p);
 	f->error = errno;
+	output_end(&o, f->output);
+	snprintf(f->name, sizeof f->name, "%s", process_current());
 	f->pid = p.pid;
 	f->alive = process_is_alive(&p);
 	f->code_before = process_exitcode(&p);
@@ -200,6 +205,10 @@ static void expect_as_before(const struct failing *f)
 	       "not alive, no exit code", "%s, %s", f->alive ? "alive" :
 	       "not alive", name_of_code(f->code_before));
 	expect(f->join == -1, why, "join: -1, not started", "%d", f->join);
+	expect(strcmp(f->name, "MainProcess") == 0, "L01-23 The name belongs to"
+	       " the process that is running, and you changed it before there"
+	       " was another one.", "process_current: MainProcess", "%s",
+	       f->name);
 }
 
 static void start_fails(void)
@@ -216,6 +225,9 @@ static void start_fails(void)
 	       " told.", "-1", "%d", f->first);
 	expect(f->error == EAGAIN || f->error == ENOMEM, "The system's reason"
 	       " was lost on the way.", "EAGAIN", "%s", strerror(f->error));
+	expect(f->output[0] == '\0', "Who called you is told by the result, and"
+	       " decides what is printed.", "nothing is printed", "%s",
+	       f->output);
 	expect_as_before(f);
 	expect(f->second == 0 && f->joined == 0 && f->code == 6, "A handle"
 	       " whose start failed can be started again.",

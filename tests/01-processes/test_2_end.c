@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -10,6 +11,8 @@
 
 #define WHY_07 "L01-07 The number wait gives you is an encoded status word," \
 	" not the exit code itself."
+#define WHY_LEFT "The child itself left with another number than what its" \
+	" target returned: 8 bits of it are told, the low ones."
 #define WHY_08 "L01-08 A process that was killed has no exit code; you" \
 	" reported one as if it had ended normally."
 #define WHY_10 "L01-10 Asking whether the process is alive used up the only" \
@@ -83,6 +86,7 @@ enum {
 
 struct codes {
 	int before, joined[RETURNED], code[RETURNED];
+	siginfo_t end[RETURNED];	/* what the system tells, if it does */
 };
 
 static void end_one(struct codes *c, int i, int how)
@@ -91,6 +95,8 @@ static void end_one(struct codes *c, int i, int how)
 
 	c->before = process_exitcode(&p);
 	start(&p);
+	if (waitid(P_PID, (id_t)p.pid, &c->end[i], WEXITED | WNOWAIT) != 0)
+		c->end[i].si_code = 0;
 	c->joined[i] = process_join(&p, -1);
 	c->code[i] = process_exitcode(&p);
 }
@@ -123,6 +129,11 @@ static void exit_code_is_what_target_returned(void)
 	for (int i = 0; i < RETURNED; i++) {
 		expect(c->joined[i] == 0, "Your join did not say that the child"
 		       " has ended.", "0", "%d", c->joined[i]);
+		expect(c->end[i].si_code != CLD_EXITED ||
+		       c->end[i].si_status == (returned[i] & 255), WHY_LEFT,
+		       text("status %d for a target that returned %d",
+			    returned[i] & 255, returned[i]), "%d",
+		       c->end[i].si_status);
 		expect_code(c->code[i], returned[i] & 255,
 			    text("a target that returned %d", returned[i]));
 	}

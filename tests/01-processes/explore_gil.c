@@ -8,13 +8,14 @@
 #include "explorer.h"
 #include "harness.h"
 
-enum { WORKERS = 2, STEPS = 2 };
+/* Two are easier to follow; with three, two wait at the same time. */
+enum { WORKERS = 2, MORE = 3, STEPS = 2 };
 
 struct facts {
 	int result, error;
 	struct peak computing;
-	int computed[WORKERS][STEPS], blocked[WORKERS][STEPS];
-	int waiting, met;
+	int computed[MORE][STEPS], blocked[MORE][STEPS];
+	int workers, waiting, met;
 	bool made, left;
 };
 
@@ -42,32 +43,38 @@ static void block(int worker, int step, void *arg)
 
 /* ---- threads ------------------------------------------------------------ */
 
-static void run_threads(struct facts *f, gil_step *blocking)
+static void run_threads(struct facts *f, int workers, gil_step *blocking)
 {
 	struct gil *g = gil_create();
 
+	f->workers = workers;
 	f->made = g != NULL;
 	if (!f->made)
 		return;
 	counter = 0;
-	f->result = gil_run_threads(g, WORKERS, STEPS, compute, blocking, f);
-	f->error = counter != WORKERS * STEPS;
+	f->result = gil_run_threads(g, workers, STEPS, compute, blocking, f);
+	f->error = counter != workers * STEPS;
 	gil_destroy(g);
 }
 
 static void compute_only(void *shared)
 {
-	run_threads(shared, NULL);
+	run_threads(shared, WORKERS, NULL);
+}
+
+static void compute_with_more(void *shared)
+{
+	run_threads(shared, MORE, NULL);
 }
 
 static void compute_and_block(void *shared)
 {
-	run_threads(shared, block);
+	run_threads(shared, WORKERS, block);
 }
 
 static const char *steps_done(const struct facts *f, bool blocking)
 {
-	for (int w = 0; w < WORKERS; w++)
+	for (int w = 0; w < f->workers; w++)
 		for (int s = 0; s < STEPS; s++)
 			if (f->computed[w][s] != 1 ||
 			    f->blocked[w][s] != blocking)
@@ -113,7 +120,8 @@ static const char *why_together(const struct finding *f)
 		       "looking at the lock and taking it there is a gap.";
 	case FOUND_STUCK:
 		return f->lost_wakeup ? "A thread was woken before it slept, "
-			"and nobody wakes it again." : NULL;
+			"or another one in its place, and nobody wakes it "
+			"again." : NULL;
 	default:
 		return NULL;
 	}
@@ -137,6 +145,11 @@ static void threads(void)
 		.spurious = true, .why = why_together,
 		.expected = "one thread at a time in compute, and each step "
 			    "once" });
+	explore(&(struct exploration){
+		.scenario = compute_with_more, .judge = one_computes,
+		.shared = f, .size = sizeof *f, .schedules = 150,
+		.why = why_together,
+		.expected = "three threads go through all their steps" });
 }
 
 /* ---- blocking ----------------------------------------------------------- */
@@ -157,7 +170,7 @@ static void block_together(int worker, int step, void *arg)
 
 static void meet_outside(void *shared)
 {
-	run_threads(shared, block_together);
+	run_threads(shared, WORKERS, block_together);
 }
 
 static const char *why_apart(const struct finding *f)
@@ -195,6 +208,7 @@ static void run_processes(void *shared)
 	struct facts *f = shared;
 
 	f->made = true;
+	f->workers = WORKERS;
 	f->result = gil_run_processes(WORKERS, STEPS, compute_as, NULL, f);
 	f->left = waitpid(-1, NULL, WNOHANG) != -1;
 }

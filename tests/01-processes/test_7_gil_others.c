@@ -11,9 +11,10 @@
 #include "gil.h"
 #include "harness.h"
 
-enum { WORKERS = 3, STEPS = 4, RUNS = 256 };
+enum { WORKERS = 3, STEPS = 4, RUNS = 256, MANY = 70 };
 
 struct facts {
+	atomic_int steps, apart;
 	int result[2];
 	atomic_int done[WORKERS], out_of_order;
 	struct meeting meeting, blocking[STEPS];
@@ -149,6 +150,66 @@ static void two_locks_are_two(void)
 	       "they wait for each other");
 }
 
+/* ---- many ---------------------------------------------------------------- */
+
+static void meet_many(int worker, int step, void *arg)
+{
+	struct facts *f = arg;
+
+	(void)worker, (void)step;
+	if (!meeting_wait(&f->meeting, MANY))
+		f->apart++;
+}
+
+static void run_many(void *facts)
+{
+	struct facts *f = facts;
+
+	f->result[0] = gil_run_processes(MANY, 1, meet_many, NULL, f);
+	still_alone("gil_run_processes");
+}
+
+static void as_many_as_one_likes(void)
+{
+	struct facts *f = shared(sizeof *f);
+
+	run(run_many, f);
+	expect(f->result[0] == 0, "There is room for so many workers and no "
+	       "more.", text("0 for %d workers", MANY), "%d", f->result[0]);
+	expect(f->apart == 0, "Some processes had to wait until others had "
+	       "ended, before they could begin.",
+	       text("%d processes are inside compute at once", MANY),
+	       "%d waited for the others in vain", f->apart);
+}
+
+static void count(int worker, int step, void *arg)
+{
+	(void)worker, (void)step;
+	((struct facts *)arg)->steps++;
+}
+
+static void run_for_long(void *facts)
+{
+	struct facts *f = facts;
+
+	f->result[0] = gil_run_processes(1, 300, count, NULL, f);
+	f->result[1] = gil_run_processes(1, 256, count, NULL, f);
+	still_alone("gil_run_processes");
+}
+
+static void as_long_as_one_likes(void)
+{
+	struct facts *f = shared(sizeof *f);
+
+	run(run_for_long, f);
+	for (int i = 0; i < 2; i++)
+		expect(f->result[i] == 0 && f->steps == 300 + 256, "L01-07 "
+		       "There are 8 bits for what a child can tell with its "
+		       "end.",
+		       text("0 for %d steps", i == 0 ? 300 : 256), "%d",
+		       f->result[i]);
+}
+
 /* ---- children -------------------------------------------------------------- */
 
 static void leave_in_the_middle(int worker, int step, void *arg)
@@ -226,6 +287,10 @@ static const struct check checks[] = {
 	      no_step_blocks_with_the_lock, gil_run_threads),
 	CHECK("functions", "two locks are two", two_locks_are_two,
 	      gil_run_threads),
+	CHECK("functions", "there may be many worker processes",
+	      as_many_as_one_likes, gil_run_processes),
+	CHECK("functions", "a worker process may have many steps",
+	      as_long_as_one_likes, gil_run_processes),
 	CHECK("faults", "a worker that leaves in the middle is missed",
 	      who_leaves_is_missed, gil_run_processes),
 	CHECK("leftovers", "memory is given back after each run",

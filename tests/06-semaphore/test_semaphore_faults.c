@@ -515,18 +515,6 @@ static void check_no_worker(void)
 		judge_no_worker);
 }
 
-/* No call is made to fail here: there is no room for one more descriptor. */
-static void run_without_descriptors(void *arg)
-{
-	struct facts *s = arg;
-
-	if (!create(s, 2, true))
-		return;
-	descriptors_left(0);
-	run_workers(WORKERS, pass);
-	semaphore_destroy(sem);
-}
-
 static void check_run_refused(void)
 {
 	static const struct fault refusals[] = {
@@ -536,14 +524,9 @@ static void check_run_refused(void)
 		{ "pthread_create", EAGAIN, 0, false },
 		{ NULL, 0, 0, false },
 	};
-	struct facts *s = shared(sizeof *s), *t = shared(sizeof *t);
-	struct fence_end end;
+	struct facts *s = shared(sizeof *s);
 
 	why_started = why_needed;
-	end = fence_try(&(struct fence){ .scenario = run_without_descriptors,
-					 .shared = t });
-	expect_created(t);
-	judge_refused(t, &end);
 	fault_sweep_all(&(struct fence){ .scenario = run_refused, .shared = s,
 		.why_stuck = why_needed }, sizeof *s, refusals, NULL,
 		judge_refused);

@@ -68,8 +68,6 @@ int semaphore_acquire(struct semaphore *s, double timeout);
  * Returns 0, or -1 with EOVERFLOW when it is bounded and stands at its
  * initial value already; then it is unchanged. However many release at the
  * same time, it never rises above.
- * One that is not bounded may have an end, too, but not below 32767: then it
- * answers in the same way.
  * Python: Semaphore.release(), ValueError     See: sem_post(3)
  */
 int semaphore_release(struct semaphore *s);

@@ -1076,33 +1076,6 @@ static void take_for_long(void *arg)
 	semaphore_destroy(sem);
 }
 
-static void give_for_long(void *arg)
-{
-	struct facts *s = arg;
-
-	if (!create(s, 0, false))
-		return;
-	for (int i = 0; i < LONG; i++)
-		s->number[0] += semaphore_release(sem) == 0;
-	s->number[1] = semaphore_value(sem);
-	semaphore_destroy(sem);
-}
-
-/* It may have an end, as long as it says so. */
-static void check_given_for_long(void)
-{
-	struct facts *s = shared(sizeof *s);
-
-	fence(&(struct fence){ .scenario = give_for_long, .shared = s,
-		.limit = 60, .why_stuck = "Release waits for somebody to "
-		"acquire." });
-	expect_created(s);
-	expect(s->number[1] == s->number[0], "A semaphore that is not bounded "
-	       "has as many places as it was given.", text("%d releases "
-	       "succeeded, and the value is %d", s->number[0], s->number[0]),
-	       "%d", s->number[1]);
-}
-
 static void check_long(void)
 {
 	static const char why[] = "A number that only ever grows comes to its "
@@ -1123,7 +1096,6 @@ static void check_long(void)
 		       "%d", s->number[1]);
 		expect_clean(NULL);
 	}
-	check_given_for_long();
 }
 
 #define FUNCTION(name, run, of) \

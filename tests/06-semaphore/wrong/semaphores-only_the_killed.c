@@ -84,7 +84,7 @@ struct semaphore *semaphore_create(int initial, bool bounded)
 		return NULL;
 	s->ends[0] = s->ends[1] = -1;
 	s->places = initial;
-	s->bound = bounded ? initial : 32767;
+	s->bound = bounded ? initial : INT_MAX;
 	if (make_ends(s->ends) == 0 && fill(s, initial) == 0)
 		return s;
 	error = errno;

@@ -1,9 +1,5 @@
-/*
- * misconception: each place is a byte in a socket, which is full after some
- *                hundred of them
- * rejected by:   a semaphore works for as long as it is used
- * message:       Release waits for somebody to acquire
- */
+/* style: a byte in a pair of sockets for each place; the workers are asked
+ * now and then whether they still live */
 #include "semaphores.h"
 
 #include <errno.h>
@@ -85,7 +81,7 @@ struct semaphore *semaphore_create(int initial, bool bounded)
 		return NULL;
 	s->ends[0] = s->ends[1] = -1;
 	s->places = initial;
-	s->bound = bounded ? initial : 32767;
+	s->bound = bounded ? initial : INT_MAX;
 	if (make_ends(s->ends) == 0 && fill(s, initial) == 0)
 		return s;
 	error = errno;

@@ -51,8 +51,9 @@ int gil_run_threads(struct gil *g, int n, int steps, gil_step *compute,
  * As gil_run_threads, but each worker is a child process with memory of its
  * own, and all of them may be inside compute at once. What a worker
  * wants to tell it has to put into memory that is really shared (mmap with
- * MAP_SHARED). Children leave without the caller's atexit handlers. Returns
- * when all of them have ended and were collected.
+ * MAP_SHARED). Children leave without the caller's atexit handlers, and text
+ * that waits in the caller's stdout buffer is not printed a second time.
+ * Returns when all of them have ended and were collected.
  * Returns 0, or -1 with EAGAIN or ENOMEM if not every child could be made,
  * with EOWNERDEAD if one died before its last step had ended.
  * Python: multiprocessing.Process     See: fork(2), waitpid(2)

@@ -14,6 +14,7 @@
 
 #include "gil.h"
 #include "harness.h"
+#include "output.h"
 #include "watch.h"
 
 #define WHY_02 "L01-02 fork returns in the child too, so your children are" \
@@ -31,7 +32,10 @@
 #define WHY_LOCKED "There is no lock between processes: nobody has to wait" \
 	" until another has computed."
 #define WHY_KEPT "L01-20 The lock that serialises computing is also being" \
-	" held while nothing is computed: some way out keeps it."
+	" held while nothing is computed: some way out keeps it, or gives it" \
+	" back and wakes nobody."
+#define WHY_WINDOW "Some processes had to wait until others had ended," \
+	" before they could begin."
 #define WHY_STEPS "A worker did not go through all of its steps."
 #define WHY_LEFT_ALONE "When one process fails, the others still have to be" \
 	" waited for."
@@ -56,6 +60,7 @@ struct facts {
 	int first;			/* the worker that ends first */
 	struct gate running, go[WORKERS], went[WORKERS], last;
 	atomic_int begun, ended, ended_at_return, handlers;
+	char output[OUTPUT_SIZE];
 };
 
 static atomic_int private_value;
@@ -489,7 +494,11 @@ static void each_worker_is_a_process(void)
 
 static void meet_while_computing(int worker, int step, void *arg)
 {
+	struct facts *f = arg;
+
+	peak_enter(&f->inside);
 	meet_while_blocking(worker, step, arg);
+	peak_leave(&f->inside);
 }
 
 static void computing_together_scenario(void *facts)
@@ -503,8 +512,9 @@ static void processes_compute_together(void)
 
 	run(computing_together_scenario, NULL, f, WHY_16);
 	expect(count_met(f) == WORKERS, f->at_hand > WORKERS ? WHY_LOCKED :
-	       WHY_16, "all processes are inside compute at once",
-	       "only %d were", count_met(f));
+	       f->inside.most > 1 ? WHY_WINDOW : WHY_16,
+	       text("all %d processes are inside compute at once", WORKERS),
+	       "%d at most", f->inside.most);
 }
 
 static void late_process_scenario(void *facts)
@@ -542,6 +552,28 @@ static void children_run_no_exit_handlers(void)
 	run(handlers_scenario, NULL, f, NULL);
 	expect(f->handlers == 0, WHY_04, "no handler of the caller's runs in a"
 	       " child", "it ran %d times", f->handlers);
+}
+
+static void print_scenario(void *facts)
+{
+	struct facts *f = facts;
+	struct output o = output_begin(false);
+
+	printf("written before the run\n");
+	processes(f, 1, note_compute, NULL);
+	output_end(&o, f->output);
+}
+
+static void waiting_text_is_printed_once(void)
+{
+	struct facts *f = shared(sizeof *f);
+	int n;
+
+	run(print_scenario, NULL, f, NULL);
+	n = count_of(f->output, "written before the run");
+	expect(n == 1, "A child has a copy of everything, also of the text that"
+	       " its parent had printed and that still waited in a buffer.",
+	       "the caller's line once", "%d times", n);
 }
 
 /* ---- leftovers ---------------------------------------------------------- */
@@ -600,14 +632,23 @@ static void expect_failed(const struct facts *f, const char *what)
 	       " was lost on the way.", "EAGAIN", "%s", strerror(f->error));
 }
 
+static void failing_scenario(void *facts)
+{
+	of_handler = facts;
+	atexit(count_handler);
+	processes_scenario(facts);
+}
+
 static void fork_fails(void)
 {
 	struct facts *f = shared(sizeof *f);
 
 	fault_set(&(struct fault){ .call = "fork", .error = EAGAIN, .k = 3 });
-	run(processes_scenario, NULL, f, "The caller waits for a process that"
+	run(failing_scenario, NULL, f, "The caller waits for a process that"
 	    " could not be made.");
 	expect_failed(f, "fork");
+	expect(f->handlers == 0, WHY_04, "no handler of the caller's runs in a"
+	       " child", "it ran %d times", f->handlers);
 	expect_clean(WHY_LEFT_ALONE);
 }
 
@@ -620,6 +661,78 @@ static void a_thread_cannot_be_made(void)
 	run_late(late_thread_scenario, f, &third, "The caller waits for a"
 		 " thread that could not be made.");
 	expect_failed(f, "pthread_create");
+}
+
+/*
+ * Both kinds of run, one after the other. Two threads are enough to wait for
+ * each other, and those that spin have less to burn.
+ */
+static void each_once_scenario(void *facts)
+{
+	struct facts *f = facts;
+	struct gil *g;
+
+	errno = 0;
+	f->result = -1;
+	g = gil_create();
+	if (g != NULL) {
+		f->result = gil_run_threads(g, 2, 1, compute_slowly, NULL, f);
+		f->error = errno;
+		gil_destroy(g);
+	} else {
+		f->error = errno;
+	}
+	if (f->result == 0)
+		processes(f, STEPS, note_compute, note_blocking);
+}
+
+static void expect_undisturbed(void *facts, const struct fence_end *end)
+{
+	static const char why[] = "L01-14 A signal arriving while you wait does"
+		" not mean that what you wait for is there.";
+	struct facts *f = facts;
+
+	expect(end->how == FENCE_FINISHED, why, "the run goes on",
+	       "it does not come to its end");
+	expect(f->inside.most == 1, why, "one thread inside compute",
+	       "%d at once", f->inside.most);
+	expect(f->result == 0, why, "0", "%d, %s", f->result,
+	       strerror(f->error));
+	expect_each_once(f, WHY_02);
+	expect_clean(why);
+}
+
+static void a_signal_interrupts_no_wait(void)
+{
+	struct facts *f = shared(sizeof *f);
+
+	fault_sweep_all(&(struct fence){ .scenario = each_once_scenario,
+					 .shared = f },
+			sizeof *f, fault_interruptions, NULL,
+			expect_undisturbed);
+}
+
+/* Who does not need the memory may succeed; a child without it has died. */
+static void expect_refusal(void *facts, const struct fence_end *end)
+{
+	struct facts *f = facts;
+
+	expect(end->how == FENCE_FINISHED, "Memory that you ask for can be"
+	       " refused: you used it without looking.", "-1 with ENOMEM",
+	       "the program crashed, or came to no end");
+	expect(f->result == 0 || (f->result == -1 && f->error != 0),
+	       "The system's reason was lost on the way.", "-1 with ENOMEM",
+	       "%d, %s", f->result, strerror(f->error));
+	expect_clean(WHY_LEFT_ALONE);
+}
+
+static void memory_is_refused(void)
+{
+	struct facts *f = shared(sizeof *f);
+
+	fault_sweep(&(struct fence){ .scenario = each_once_scenario,
+				     .shared = f },
+		    sizeof *f, "malloc", ENOMEM, NULL, expect_refusal);
 }
 
 #define CHECK(kind, name, run, function) \
@@ -646,6 +759,8 @@ static const struct check checks[] = {
 	      processes_compute_together, gil_run_processes),
 	CHECK("functions", "a worker process runs no exit handlers",
 	      children_run_no_exit_handlers, gil_run_processes),
+	CHECK("functions", "text that waits in the caller's buffer is printed"
+	      " once", waiting_text_is_printed_once, gil_run_processes),
 	CHECK("leftovers", "nothing is left after threads and processes",
 	      nothing_is_left, gil_run_processes),
 	CHECK("faults", "a worker process that dies is not passed over",
@@ -654,6 +769,10 @@ static const struct check checks[] = {
 	      fork_fails, gil_run_processes),
 	CHECK("faults", "a thread that cannot be made",
 	      a_thread_cannot_be_made, gil_run_threads),
+	CHECK("faults", "a signal interrupts no wait of a run",
+	      a_signal_interrupts_no_wait, gil_run_processes),
+	CHECK("faults", "memory that is refused is no crash",
+	      memory_is_refused, gil_run_threads),
 };
 
 CHECKS("01-processes", checks);

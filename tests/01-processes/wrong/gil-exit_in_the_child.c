@@ -115,7 +115,10 @@ int gil_run_processes(int n, int steps, gil_step *compute,
 		      gil_step *blocking, void *arg)
 {
 	int failed = 0, left = 0, status;
+	pid_t *pids = malloc((size_t)n * sizeof *pids);
 
+	if (pids == NULL)
+		return -1;
 	for (int i = 0; i < n && !failed; i++) {
 		pid_t pid = fork();
 
@@ -124,15 +127,18 @@ int gil_run_processes(int n, int steps, gil_step *compute,
 			exit(0);
 		}
 		if (pid > 0)
-			left++;
+			pids[left++] = pid;
 		else
 			failed = errno;
 	}
-	while (left > 0 && wait(&status) > 0) {
+	while (left > 0) {
+		if (waitpid(pids[left - 1], &status, 0) < 0)
+			continue;
 		left--;
 		if (status != 0 && !failed)
 			failed = EIO;
 	}
+	free(pids);
 	if (failed)
 		errno = failed;
 	return failed ? -1 : 0;

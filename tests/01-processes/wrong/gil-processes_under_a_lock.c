@@ -90,10 +90,13 @@ int gil_run_processes(int n, int steps, gil_step *compute,
 		      gil_step *blocking, void *arg)
 {
 	int made = 0, err = 0;
+	pid_t *pids = calloc((size_t)n, sizeof *pids);
 	siginfo_t end;
 	struct gil *g = mmap(NULL, sizeof *g, PROT_READ | PROT_WRITE,
 			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
+	if (pids == NULL)
+		return -1;
 	sem_init(&g->free_now, 1, 1);
 	for (; made < n; made++) {
 		struct task t = { g, made, steps, compute, blocking, arg };
@@ -107,19 +110,18 @@ int gil_run_processes(int n, int steps, gil_step *compute,
 			body(&t);
 			_exit(EXIT_SUCCESS);
 		}
+		pids[made] = pid;
 	}
 	while (made > 0) {
 		memset(&end, 0, sizeof end);
-		if (waitid(P_ALL, 0, &end, WEXITED) < 0) {
-			if (errno == EINTR)
-				continue;
-			return -1;
-		}
+		if (waitid(P_PID, (id_t)pids[made - 1], &end, WEXITED) < 0)
+			continue;
 		made--;
 		if ((end.si_code != CLD_EXITED || end.si_status) && !err)
 			err = ECANCELED;
 	}
 	munmap(g, sizeof *g);
+	free(pids);
 	errno = err ? err : errno;
 	return err ? -1 : 0;
 }

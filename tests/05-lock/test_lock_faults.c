@@ -271,18 +271,6 @@ static const char why_half[] = "Part of the lock or value could not be had, "
 			       "and you went on without it.";
 static const char shared_memory[] = " rw-s ";
 
-/* A server may have been started, and not be ready yet. */
-static void settle_helpers(void)
-{
-	pid_t pids[CHILDREN];
-	int n = fence_family(pids, CHILDREN);
-
-	for (int i = 0; i < n; i++)
-		if (pids[i] == getpid())
-			pids[i] = 0;
-	settle_each(pids, n);
-}
-
 /* number[0]: did it strike while they were created? Later it shall not. */
 static void try_both(void *arg)
 {
@@ -298,7 +286,7 @@ static void try_both(void *arg)
 	errno = 0;
 	value = value_create(5);
 	s->errs[1] = errno;
-	settle_helpers();
+	settle_family();	/* a server may not be ready yet */
 	s->number[0] = fault_hits() > 0;
 	if (!s->number[0])
 		fault_set(&none);

@@ -373,19 +373,6 @@ static void check_no_server(void)
 
 enum { CREW = 4 };
 
-/* Before a worker is started, let those before it come into the room: so
- * they are there when the next one cannot be started. */
-static void wait_for_earlier(void)
-{
-	pid_t list[MANY];
-	int n = fence_family(list, MANY);
-
-	for (int i = 0; i < n; i++)
-		if (list[i] == getpid())
-			list[i] = 0;
-	settle_each(list, n);
-}
-
 static void run_short_handed(void *arg)
 {
 	struct facts *s = arg;
@@ -393,7 +380,9 @@ static void run_short_handed(void *arg)
 	if (!create(s, CREW, true))
 		return;
 	s->number[7] = fault_hits() > 0;
-	pthread_atfork(wait_for_earlier, NULL, NULL);
+	/* before a worker is started, those before it come into the room: so
+	 * they are there when the next one cannot be started */
+	pthread_atfork(settle_family, NULL, NULL);
 	run_workers(CREW, stay);
 	gate_open(&s->over);
 	semaphore_destroy(sem);

@@ -183,8 +183,8 @@ void breathe(void);
 bool is_running(pid_t pid);
 
 /*
- * Wait until pid sleeps in a system call, or is stopped; false if it ends, or uses half a
- * second of processor time and still does not.
+ * Wait until pid sleeps in a system call, or is stopped; false if it ends, or
+ * uses half a second of processor time and still does not.
  */
 bool wait_until_asleep(pid_t pid);
 
@@ -194,8 +194,9 @@ bool wait_until_asleep(pid_t pid);
  * a twentieth of a second by that.
  */
 bool settle(pid_t pid);			/* false if it has ended */
-void settle_each(const pid_t *pids, int n);	/* 0 stands for nobody */
-void settle_family(void);
+void settle_each(const pid_t *pids, int n);	/* 0 and the caller: nobody */
+void settle_family(void);	/* the fence and all its descendants, with
+				 * those that come meanwhile */
 int settle_others(void);	/* this process's other threads, with those
 				 * that come meanwhile; how many then sleep */
 

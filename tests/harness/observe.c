@@ -139,7 +139,7 @@ void settle_each(const pid_t *pids, int n)
 	int known = 0;
 
 	for (int i = 0; i < n && known < LOOKED_AT; i++)
-		if (pids[i] != 0)
+		if (pids[i] != 0 && pids[i] != getpid())
 			who[known++] = (struct looked_at){
 				.pid = pids[i], .tid = pids[i] };
 	settle_them(who, known);

@@ -671,10 +671,10 @@ static const struct check checks[] = {
 	  check_interrupted, (const void *)pool_map },
 	{ "faults", "short transfers are completed", check_short,
 	  (const void *)pool_map },
-	{ "faults", "what a signal interrupts is repeated",
-	  check_interruptions, (const void *)pool_map },
 	{ "faults", "a signal to idle workers changes nothing",
 	  check_signal_idle, (const void *)pool_create },
+	{ "faults", "what a signal interrupts is repeated",
+	  check_interruptions, (const void *)pool_map },
 };
 
 CHECKS("02-pool", checks);

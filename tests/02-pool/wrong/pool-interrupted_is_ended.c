@@ -1,7 +1,7 @@
 /*
  * misconception: L02-10 an interrupted read is taken for the end of the stream
- * rejected by:   what a signal interrupts is repeated
- * message:       What a signal interrupted has not happened
+ * rejected by:   a signal to idle workers changes nothing
+ * message:       A signal that interrupts an idle worker is neither work nor the end
  */
 #include "pool.h"
 

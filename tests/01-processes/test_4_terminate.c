@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "helpers.h"
-#include "output.h"
 
 #define WHY_08 "L01-08 A process that was killed has no exit code; you" \
 	" reported one as if it had ended normally."
@@ -164,20 +163,20 @@ struct failing {
 	bool alive;
 	pid_t pid;
 	int kills;
-	char name[32], output[OUTPUT_SIZE];
+	char name[32], output[4096];
 };
 
 static void failing_scenario(void *facts)
 {
 	struct failing *f = facts;
 	struct process p = handle(wait_at_gate, &f->child);
-	struct output o = output_begin(true);
 
+	capture_output();
 	f->child.code = 6;
 	errno = 0;
 	f->first = start(&p);
 	f->error = errno;
-	output_end(&o, f->output);
+	captured(f->output, sizeof f->output);
 	snprintf(f->name, sizeof f->name, "%s", process_current());
 	f->pid = p.pid;
 	f->alive = process_is_alive(&p);

@@ -119,22 +119,6 @@ static inline void collect(pid_t pid)
 		;
 }
 
-/* From now on what this process prints is counted, and goes nowhere. */
-static inline void listen_in(void)
-{
-	int fd = memfd_create("said", 0);
-
-	dup2(fd, STDOUT_FILENO);
-	dup2(fd, STDERR_FILENO);
-	close(fd);
-}
-
-static inline int said(void)
-{
-	fflush(NULL);
-	return (int)lseek(STDERR_FILENO, 0, SEEK_END);
-}
-
 /* A child that does only this, and what it found. */
 static inline int ask(int (*question)(void))
 {
@@ -277,8 +261,6 @@ static inline void let_go(void *arg)
 #define WHY_22 "L05-22 Another run of the same program is using (or has " \
 	"left) the same name."
 #define WHY_23 "L05-23 The first one to leave destroyed it for all."
-#define WHY_SILENCE "A function of the lab speaks to its caller, by what it " \
-	"returns, and to nobody else."
 #define WHY_25 "L05-25 You used the argument before you knew what it was."
 
 static inline void expect_created(const struct facts *s)

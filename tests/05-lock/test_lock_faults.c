@@ -279,7 +279,7 @@ static void try_both(void *arg)
 	int before = count_mappings(shared_memory);
 	long now = 0;
 
-	listen_in();
+	capture_output();
 	errno = 0;
 	lock = lock_create();
 	s->errs[0] = errno;
@@ -305,7 +305,7 @@ static void try_both(void *arg)
 	s->number[6] = lock != NULL;
 	s->number[7] = value != NULL;
 	s->number[8] = count_mappings(shared_memory) - before;
-	s->number[9] = said();
+	s->number[9] = captured(NULL, 0);
 }
 
 static int usually_mapped;	/* by try_both, when nothing is refused */
@@ -323,8 +323,7 @@ static void judge_try(void *arg, const struct fence_end *end)
 	expect(s->number[7] || s->errs[1] != 0, "Nobody can tell why there is "
 	       "no value.", "NULL, and errno says why", "errno is 0");
 	expect_clean(why_half);
-	expect(s->number[9] == 0, WHY_SILENCE, "nothing is printed",
-	       "%d bytes on stdout or stderr", s->number[9]);
+	expect_silence(s->number[9]);
 	expect(s->number[8] <= usually_mapped, "Part of the lock or value "
 	       "could not be had, and the other part was left where it is.",
 	       "no more memory is shared than before", "%d more mappings",

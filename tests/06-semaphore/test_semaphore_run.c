@@ -989,24 +989,21 @@ static const char words[] = "what the caller has to say";
  * in that of its workers, too. */
 static void in_silence(void *arg)
 {
-	int said = memfd_create("said", 0), own = memfd_create("own", 0);
+	int own = memfd_create("own", 0);
 	FILE *file = fdopen(dup(own), "w");
 	struct facts *s = arg;
 
 	fputs(words, file);
-	dup2(said, STDOUT_FILENO);
-	dup2(said, STDERR_FILENO);
+	capture_output();
 	if (!create(s, 2, true))
 		return;
 	for (int i = 0; i < 3; i++)
 		run_workers(3, fail_or_die);
 	run_workers(-1, fail_or_die);
-	fflush(NULL);
-	s->number[0] = (int)lseek(said, 0, SEEK_END);
+	s->number[0] = captured(NULL, 0);
 	fclose(file);
 	s->number[1] = (int)lseek(own, 0, SEEK_END);
 	semaphore_destroy(sem);
-	close(said);
 	close(own);
 }
 
@@ -1016,9 +1013,7 @@ static void check_silence(void)
 
 	fence(&(struct fence){ .scenario = in_silence, .shared = s });
 	expect_created(s);
-	expect(s->number[0] == 0, "A function of the lab speaks to its caller, "
-	       "by what it returns, and to nobody else.", "nothing is printed",
-	       "%d bytes on stdout or stderr", s->number[0]);
+	expect_silence(s->number[0]);
 	expect(s->number[1] == sizeof words - 1, "A worker begins with a copy "
 	       "of what its caller has not written yet; who ends by exit() "
 	       "writes it once more.", text("%d bytes, which the caller wrote",

@@ -224,27 +224,6 @@ static inline void others_go(void)
 
 /* ---- what is printed -------------------------------------------------- */
 
-/* From now on what this process and its children print comes to a file. */
-static inline int listen_to_output(void)
-{
-	int said = memfd_create("said", 0);
-
-	dup2(said, STDOUT_FILENO);
-	dup2(said, STDERR_FILENO);
-	return said;
-}
-
-/* How many bytes came; what waits in a buffer, too. */
-static inline int bytes_said(int said)
-{
-	int bytes;
-
-	fflush(NULL);
-	bytes = (int)lseek(said, 0, SEEK_END);
-	close(said);
-	return bytes;
-}
-
 /* ---- verdicts, in the test program ---------------------------------- */
 
 #define WHY_01 "L07-01 That clock counts only the processor time of this one" \
@@ -268,8 +247,6 @@ static inline int bytes_said(int said)
 	" was not told."
 #define WHY_NO_WORKER "You wait for a child of the caller's that is none of" \
 	" your workers."
-#define WHY_SAYS "A function of the lab speaks to its caller, by what it" \
-	" returns, and to nobody else."
 #define WHY_DEATH_WAIT "A worker died, and somebody goes on waiting for what" \
 	" it will never send."
 

@@ -128,12 +128,12 @@ static void run_with_death(void *arg)
 {
 	struct death *d = death = arg;
 	struct facts *s = facts = &d->facts;
-	int said = listen_to_output();
 
+	capture_output();
 	others_come();
 	d->run = run_mode(PROCESSES, die_in_item, d->items, d->workers, 1);
 	d->error = s->errs[PROCESSES];
-	s->number[0] = bytes_said(said);
+	s->number[0] = captured(NULL, 0);
 	others_go();
 	d->next = run_mode(PROCESSES, note_item, 5, 2, 1);
 }
@@ -174,8 +174,7 @@ static void expect_death_told(const struct death *d, const char *what)
 	expect_others(&d->facts);
 	expect_clean(d->facts.others.left ? "When one worker dies, the others "
 		     "still have to be collected." : NULL);
-	expect(d->facts.number[0] == 0, WHY_SAYS, "nothing is printed",
-	       "%d bytes on stdout or stderr", d->facts.number[0]);
+	expect_silence(d->facts.number[0]);
 	expect(d->next.seconds >= 0 && d->next.result == sum_of(5), "One run "
 	       "failed, and the next one has to suffer for it.",
 	       "the next run succeeds", "%g seconds", d->next.seconds);
@@ -241,13 +240,13 @@ static void check_survivors(void)
 
 static void run_processes(void *arg)
 {
-	int said = listen_to_output();
 
+	capture_output();
 	facts = arg;
 	others_come();
 	run_mode(PROCESSES, note_item, 6, 3, 1);
 	others_go();
-	facts->number[6] = bytes_said(said);
+	facts->number[6] = captured(NULL, 0);
 }
 
 static void expect_refused(const struct facts *s, enum mode mode,
@@ -268,8 +267,7 @@ static void expect_refused(const struct facts *s, enum mode mode,
 	       strerror(s->errs[mode]));
 	expect_clean(s->others.left ? "When one worker cannot be started, the "
 		     "others still have to be collected." : NULL);
-	expect(s->number[6] == 0, WHY_SAYS, "nothing is printed",
-	       "%d bytes on stdout or stderr", s->number[6]);
+	expect_silence(s->number[6]);
 }
 
 static void judge_processes(void *arg, const struct fence_end *end)
@@ -302,10 +300,10 @@ static enum mode judged;
 static void come_back(void *arg)
 {
 	struct facts *s = facts = arg;
-	int said = listen_to_output();
 
+	capture_output();
 	run_mode(judged, be_late, 6, 3, 1);
-	s->number[6] = bytes_said(said);
+	s->number[6] = captured(NULL, 0);
 	s->number[4] = s->number[2] - s->number[3];	/* still at work */
 	gate_open(&s->inside);
 	gate_open(&s->go);

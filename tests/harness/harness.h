@@ -227,6 +227,17 @@ struct effort effort_during(double seconds);
 /* Descriptors open in this process. */
 int open_descriptors(void);
 
+/*
+ * In the scenario: from now on what this process, and whoever it starts,
+ * prints on stdout and stderr goes nowhere but into a file of ours. captured
+ * returns how many bytes have come, and what still waits in a buffer.
+ *
+ * text: size bytes for what came, ended by '\0'; NULL = only counted
+ */
+void capture_output(void);
+int captured(char *text, size_t size);
+void expect_silence(int bytes);		/* in the test program */
+
 /* ---- faults: see there -------------------------------------------------- */
 
 #include "faults.h"

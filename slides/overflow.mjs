@@ -3,7 +3,6 @@
 // The decks are opened in a real browser. Reported is what stands beyond the
 // edge of its slide, code and tables wider than their box, and, in drawings,
 // text that leaves the drawing or has become too small to read.
-import { appendFileSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import puppeteer from 'puppeteer-core'
@@ -103,15 +102,7 @@ function inspect() {
 	}))
 }
 
-function row(deck, number, slide) {
-	const why = slide.faults.join('; ')
-	return [deck, 'solution', 'slides', `slide ${number} fits: ${slide.title}`,
-		why ? 'fail' : 'pass', why ? 'content within its slide' : '', why,
-		why ? 'The slide holds more than there is room for.' : '',
-		`slides/${deck}.md`, '0'].join('\t') + '\n'
-}
-
-const [tsv, ...files] = process.argv.slice(2)
+const files = process.argv.slice(2)
 const browser = await puppeteer.launch({
 	executablePath: process.env.CHROME_PATH,
 	args: ['--disable-gpu',
@@ -137,8 +128,6 @@ for (const file of files) {
 			failed++
 		else
 			passed++
-		if (tsv)
-			appendFileSync(tsv, row(deck, i + 1, slide))
 	}
 	await page.close()
 }

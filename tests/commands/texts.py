@@ -13,8 +13,8 @@ any of them it is the whole file.
 Marker lines and the TODO comments of a solution are not shown, and tabs
 become four spaces a level. --check writes nothing and fails where they differ.
 
---run executes each console block: every `$ command` in the project's root,
-with the DIRs first on PATH. What it prints, stdout and stderr together, must
+--run executes each console block: every `$ command` in the project's root.
+What it prints, stdout and stderr together, must
 be the lines below it. HTML comments right before the block tell exceptions:
 
     varies: seconds=[0-9.]+ | cpu=[0-9]+%   what matches is equal to any match
@@ -37,7 +37,6 @@ import tempfile
 sys.dont_write_bytecode = True
 from sources import ROOT, Bad, source
 
-VERDICTS = {"passed": "pass", "failed": "fail", "skipped": "skip"}
 FENCE = re.compile(r"( *)(`{3,}|~{3,})\s*(\w*)\s*(.*)")
 NOTE = re.compile(r"^\s*(varies|order|status|limit|not run):\s*(.*?)\s*$", re.M)
 
@@ -122,10 +121,10 @@ def normal(lines, notes):
 
 
 class Report:
-    """Counts verdicts, prints failures, writes rows."""
+    """Counts verdicts and prints failures."""
 
-    def __init__(self, tsv):
-        self.tsv, self.counts = tsv, dict.fromkeys(VERDICTS, 0)
+    def __init__(self):
+        self.counts = {"passed": 0, "failed": 0, "skipped": 0}
 
     def add(self, verdict, where, check, why="", expected=(), got=()):
         self.counts[verdict] += 1
@@ -134,24 +133,16 @@ class Report:
             for line in difflib.unified_diff(expected, got, "in the text",
                                              "in truth", lineterm=""):
                 print(f"      {line}")
-        if self.tsv:
-            lab = re.search(r"\d\d-[a-z-]+", where)
-            cells = [lab[0] if lab else "-", "solution", "texts", check,
-                     VERDICTS[verdict], "\n".join(expected), "\n".join(got),
-                     why, where, "0"]
-            print(*(c.replace("\t", "\\t").replace("\n", "\\n")
-                    for c in cells), sep="\t", file=self.tsv)
 
 
-def check_console(block, name, args, report):
+def check_console(block, name, report):
     notes, found = block.notes, commands(block)
     statuses = [int(word) for word in notes.get("status", "0").split()]
     limit = float(notes.get("limit", 60))
     if len(statuses) not in (1, len(found)):
         raise Bad("status: one for all commands, or one for each")
     statuses *= 1 if len(statuses) == len(found) else len(found)
-    path = ":".join([*map(os.path.abspath, args.bin), os.environ["PATH"]])
-    env = os.environ | {"PATH": path, "LC_ALL": "C.UTF-8", "TERM": "dumb"}
+    env = os.environ | {"LC_ALL": "C.UTF-8", "TERM": "dumb"}
     # As a person types it: a make below make says where it is.
     for variable in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
         env.pop(variable, None)
@@ -216,7 +207,7 @@ def check_text(path, args, report):
                 filled[start:start + end] = wanted
                 grown += len(wanted) - end
             elif block.language == "console" and args.run:
-                check_console(block, name, args, report)
+                check_console(block, name, report)
         except (Bad, ValueError, re.error) as bad:
             report.add("failed", f"{name}:{block.number}",
                        "it can be followed", str(bad))
@@ -231,18 +222,14 @@ def main():
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--run", action="store_true")
-    parser.add_argument("--bin", action="append", default=[], metavar="DIR")
-    parser.add_argument("--tsv", metavar="FILE")
     parser.add_argument("files", nargs="+", type=pathlib.Path)
     args = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        report = Report(args.tsv and stack.enter_context(
-            open(args.tsv, "a", encoding="utf-8")))
-        try:
-            for path in args.files:
-                check_text(path, args, report)
-        except OSError as error:
-            sys.exit(f"texts.py: {error.filename}: {error.strerror}")
+    report = Report()
+    try:
+        for path in args.files:
+            check_text(path, args, report)
+    except OSError as error:
+        sys.exit(f"texts.py: {error.filename}: {error.strerror}")
     print(", ".join(f"{n} {verdict}" for verdict, n in report.counts.items()))
     sys.exit(1 if report.counts["failed"] else 0)
 

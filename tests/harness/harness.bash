@@ -11,6 +11,9 @@
 # The judge sets BIN (where the programs lie), SUPERVISE, RESULTS, LAB and
 # IMPLEMENTATION.
 
+# shellcheck source=tests/harness/row.bash
+. "${BASH_SOURCE[0]%/*}/row.bash"
+
 setup() {
 	started=${EPOCHREALTIME/[.,]/}
 	verdict=fail expected='' got='' why='' where=''
@@ -34,14 +37,9 @@ teardown() {
 }
 
 row() {
-	local ms=$(((${EPOCHREALTIME/[.,]/} - started) / 1000)) f line
-	line=$LAB$'\t'$IMPLEMENTATION$'\tprogram\t'$BATS_TEST_DESCRIPTION
-	for f in "$@"; do
-		f=${f//\\/\\\\}
-		f=${f//$'\t'/\\t}
-		line+=$'\t'${f//$'\n'/\\n}
-	done
-	printf '%s\t%s\n' "$line" "$ms" >>"$RESULTS"
+	local ms=$(((${EPOCHREALTIME/[.,]/} - started) / 1000)) line
+	line_of "$LAB" "$IMPLEMENTATION" program "$BATS_TEST_DESCRIPTION" "$@" "$ms"
+	printf '%s\n' "$line" >>"$RESULTS"
 }
 
 # contents FILE VARIABLE - all of it but the last newline, without a process

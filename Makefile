@@ -36,7 +36,8 @@ OUR_WARNINGS := $(WARNINGS) -Wshadow -Wstrict-prototypes \
 # Resolved at the start: each forked child would look the names up anew.
 LDFLAGS := -no-pie -pthread -Wl,-z,now $(OPTIMIZE_$(VARIANT))
 LDLIBS := -lgmp -lm
-TEST_LIBS := -lcmocka -ldw $(LDLIBS)
+DW := $$(tests/harness/doctor/libdw)
+TEST_LIBS := -lcmocka $(DW) $(LDLIBS)
 OUR_HEADERS := $(addprefix -iquote ,common tests/harness tests/harness/calls \
 	tests/harness/doctor tests/harness/explorer)
 # A file that asks for the GNU names itself must not be told twice.
@@ -68,11 +69,11 @@ $(BUILD)/%.a:
 DOCTOR := $(patsubst %.c,build/plain/%.o,$(filter-out %/why.c,$(wildcard $(HARNESS)/doctor/*.c)))
 build/plain/supervise: $(addprefix build/plain/$(HARNESS)/,supervise.o \
 	tree.o observe.o leftovers.o guard.o own_shm.o) $(DOCTOR) build/plain/libcommon.a
-	@$(CC) $(LDFLAGS) $^ -o $@ -ldw $(LDLIBS)
+	@$(CC) $(LDFLAGS) $^ -o $@ $(DW) $(LDLIBS)
 
 build/plain/why: build/plain/$(HARNESS)/doctor/why.o $(DOCTOR) \
 		build/plain/libcommon.a
-	@$(CC) $(LDFLAGS) $^ -o $@ -ldw
+	@$(CC) $(LDFLAGS) $^ -o $@ $(DW)
 
 # The harness judges mistakes made on purpose.
 SELFTESTS := $(addprefix build/plain/,selftest selftest_faults selftest_hang \
@@ -141,7 +142,7 @@ $(BUILD)/$(1)/$(2)/checks: \
 		$(foreach t,$(call tests,$(1)),$(BUILD)/tests/$(1)/$(t).o) \
 		$(foreach s,$(call stems,$(1)),$(BUILD)/$(1)/$(2)/$(s).called.o) \
 		$(BUILD)/$(C11)/c11.called.o $(BUILD)/libharness.a $(BUILD)/libcommon.a
-	@$(CC) $(LDFLAGS) $$^ -o $$@ $(TEST_LIBS)
+	@$(CC) $(LDFLAGS) $$^ -o $$@ $$(TEST_LIBS)
 $(foreach s,$(call stems,$(1)),
 $(BUILD)/$(1)/$(2)/$(s).hooked.o: $(call source_of,$(1),$(s),$(3)) $(if $(filter file-%,$(2)),FORCE)
 	@mkdir -p $$(@D)
@@ -152,7 +153,7 @@ $(BUILD)/$(1)/$(2)/explorations: \
 		$(foreach t,$(call explorations,$(1)),$(BUILD)/tests/$(1)/$(t).explored.o) \
 		$(foreach s,$(call stems,$(1)),$(BUILD)/$(1)/$(2)/$(s).explored.o) \
 		$(BUILD)/$(C11)/c11.explored.o $(BUILD)/libharness.a $(BUILD)/libcommon.a
-	@$(CC) $(LDFLAGS) $$^ -o $$@ $(TEST_LIBS)
+	@$(CC) $(LDFLAGS) $$^ -o $$@ $$(TEST_LIBS)
 
 .PHONY: $(1)/$(2)/programs $(1)/$(2)/checks $(1)/$(2)/explorations
 $(1)/$(2)/programs: $(foreach p,$(call programs,$(1)),$(BUILD)/$(1)/$(2)/$(p))

@@ -26,7 +26,7 @@ enum {
 	DEFAULT_LIMIT = 20,
 	STILL_MS = 300,		/* asleep so long: nothing will happen */
 	STILL_TIMER_MS = 3000,	/* the same when a timer may be armed */
-	LOOK_MS = 10,
+	LOOK_MS = 20,
 	STILL_LOOKS = 10,	/* and seen so often: we may be kept waiting */
 };
 

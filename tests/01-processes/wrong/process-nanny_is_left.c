@@ -1,6 +1,6 @@
 /*
  * misconception: L01-11 the nanny between caller and worker is never collected
- * rejected by:   workers run, and the parent has the last word
+ * rejected by:   nothing is left after start and join
  * message:       Your finished children were never collected
  */
 #include "process.h"

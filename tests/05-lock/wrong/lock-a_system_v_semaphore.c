@@ -1,7 +1,7 @@
 /*
  * misconception: L05-22 a System V semaphore that outlives all who know it
- * rejected by:   a run that is killed with all it started leaves nothing behind
- * message:       Another run of the same program is using
+ * rejected by:   a program that is killed leaves nothing behind
+ * message:       The program was killed, and what it had made is still there
  */
 #include "lock.h"
 

@@ -1,7 +1,7 @@
 /*
  * misconception: L06-13 two programs ask for the same name, and get the same semaphore
- * rejected by:   a run that is killed with all it started leaves nothing behind
- * message:       stays there when the program is killed
+ * rejected by:   two programs never meet
+ * message:       Who asks for a name that exists already gets the old semaphore
  */
 #include "semaphores.h"
 

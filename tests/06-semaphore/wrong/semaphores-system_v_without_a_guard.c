@@ -1,7 +1,7 @@
 /*
  * misconception: L06-13 a System V semaphore outlives the program, when that is killed
- * rejected by:   a run that is killed with all it started leaves nothing behind
- * message:       stays there when the program is killed
+ * rejected by:   a program that is killed leaves nothing behind
+ * message:       The program was killed, and its semaphore is still there
  */
 #include "semaphores.h"
 

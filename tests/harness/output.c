@@ -9,7 +9,7 @@ void capture_output(void)
 {
 	int fd = memfd_create("output", 0);
 
-	fflush(NULL);
+	fflush(stdout);
 	dup2(fd, STDOUT_FILENO);
 	dup2(fd, STDERR_FILENO);
 	close(fd);

@@ -192,11 +192,12 @@ int queue_put(struct queue *q, const void *item, double timeout)
 	if (!closed && !full) {
 		to = slot(q, q->put);
 		q->put++;
-		pthread_cond_signal(&q->not_empty);
 	}
 	unlock(q);
-	if (!closed && !full)
+	if (!closed && !full) {
 		memcpy(to, item, q->item_size);
+		pthread_cond_signal(&q->not_empty);
+	}
 	return closed ? failed(EPIPE) : full ? 1 : 0;
 }
 

@@ -49,6 +49,9 @@ bool may_wait(int fd);
 /* calls_time.c: a pause of so many ns; true if it shall take no time. */
 bool pause_skipped(int64_t ns);
 
+/* gettid(), that asks the system once */
+pid_t own_tid(void);
+
 /* Where this thread waits: stand before the call, go_on after it. */
 void stand(const char *call, long argument, void *pc);
 void go_on(void);

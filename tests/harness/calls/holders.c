@@ -4,7 +4,7 @@
  * address: what is shared was mapped before fork, and lies at the same one in
  * all. Who holds a lock writes the entry, so no two do so at the same time.
  */
-#include "internal.h"
+#include "calls.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -37,7 +37,7 @@ void lock_taken(const void *lock, const void *pc)
 	if (i < 0)
 		return;
 	board->taken[i].pc = pc;
-	board->taken[i].tid = gettid();
+	board->taken[i].tid = own_tid();
 }
 
 int lock_tried(const void *lock, int result, const void *pc)

@@ -308,10 +308,6 @@ static struct bench_run timed(void (*run)(void *job), struct job *job)
 	double once;
 
 	r.seconds = time_rounds(run, job, 0, &once, 1);
-	for (int i = 0; i < job->workers; i++) {
-		job->result += job->shares[i].sum;
-		job->cpu_seconds += job->shares[i].cpu_seconds;
-	}
 	r.result = job->result;
 	r.cpu_seconds = job->cpu_seconds;
 	return job->error == 0 ? r : failed(job->error);
@@ -350,6 +346,10 @@ static struct bench_run share_out(bench_work *f, long n, void *arg,
 	for (int i = 0; i < workers; i++)
 		job->shares[i].job = job;
 	result = timed(run, job);
+	for (int i = 0; i < workers && job->error == 0; i++) {
+		result.result += job->shares[i].sum;
+		result.cpu_seconds += job->shares[i].cpu_seconds;
+	}
 	error = errno;
 	munmap(job, size);
 	errno = error;

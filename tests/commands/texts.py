@@ -14,8 +14,8 @@ Marker lines and the TODO comments of a solution are not shown, and tabs
 become four spaces a level. --check writes nothing and fails where they differ.
 
 --run executes each console block: every `$ command` in the project's root.
-What it prints, stdout and stderr together, must
-be the lines below it. HTML comments right before the block tell exceptions:
+What it prints, stdout and stderr together, must be the lines below it. HTML
+comments right before the block tell exceptions:
 
     varies: seconds=[0-9.]+ | cpu=[0-9]+%   what matches is equal to any match
     order: any                              lines in any order

@@ -37,9 +37,9 @@ teardown() {
 }
 
 row() {
-	local ms=$(((${EPOCHREALTIME/[.,]/} - started) / 1000)) line
-	line_of "$LAB" "$IMPLEMENTATION" program "$BATS_TEST_DESCRIPTION" "$@" "$ms"
-	printf '%s\n' "$line" >>"$RESULTS"
+	local ms=$(((${EPOCHREALTIME/[.,]/} - started) / 1000))
+	print_row "$LAB" "$IMPLEMENTATION" program "$BATS_TEST_DESCRIPTION" \
+		"$@" "$ms" >>"$RESULTS"
 }
 
 # contents FILE VARIABLE - all of it but the last newline, without a process

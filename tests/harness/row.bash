@@ -1,11 +1,11 @@
-# line_of FIELD... - in $line, the fields as a line of a table: whatever they
-# hold breaks none. report reads them back.
-line_of() {
-	local f
-	line=
+# print_row FIELD... - one line of a table: whatever the fields hold breaks
+# none. report reads them back.
+print_row() {
+	local f line=
 	for f in "$@"; do
 		f=${f//\\/\\\\}
 		f=${f//$'\t'/\\t}
 		line+=${line:+$'\t'}${f//$'\n'/\\n}
 	done
+	printf '%s\n' "$line"
 }

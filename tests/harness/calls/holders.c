@@ -7,7 +7,6 @@
 #include "calls.h"
 
 #include <errno.h>
-#include <unistd.h>
 
 /* The entry of lock; a new one if there is none and make; else -1. */
 static int entry(uintptr_t lock, bool make)

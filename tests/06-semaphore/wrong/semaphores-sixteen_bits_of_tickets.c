@@ -147,7 +147,13 @@ int semaphore_release(struct semaphore *s)
 
 int semaphore_value(struct semaphore *s)
 {
-	return (int)(s->first + s->given - s->taken);
+	uint16_t t, g;
+
+	do {			/* both of one moment: taken did not move */
+		t = s->taken;
+		g = s->given;
+	} while (t != s->taken);
+	return (int)(s->first + g - t);
 }
 
 void semaphore_destroy(struct semaphore *s)

@@ -80,9 +80,14 @@ struct look {
 	int64_t cpu;
 };
 
-/* Who had the turn has ended: with the caller, perhaps, as it had asked for. */
-static void is_gone(void)
+/*
+ * That task has ended: with the caller, perhaps, as it had asked for. Who has
+ * handed on the turn since we saw it there may end.
+ */
+static void is_gone(int task)
 {
+	if (arena->over || arena->running != task)
+		return;
 	if (arena->tasks[0].state == ENDED)
 		arena->over = 1;
 	else
@@ -92,8 +97,8 @@ static void is_gone(void)
 /* Is who has the turn still getting anywhere? Sets arena->found if not. */
 static void look_after(struct look *last)
 {
-	struct task *t = &arena->tasks[arena->running];
-	pid_t pid = t->pid;
+	int running = arena->running;
+	pid_t pid = arena->tasks[running].pid;
 	int64_t cpu = cpu_ns(pid);
 
 	if (pid != last->pid || arena->n_events != last->events ||
@@ -104,8 +109,8 @@ static void look_after(struct look *last)
 	}
 	if (cpu - last->cpu > BUSY_NS)
 		arena->found = FOUND_SPIN;
-	else if (pid > 0 && ended_within(pid, 0) && !arena->over)
-		is_gone();
+	else if (pid > 0 && ended_within(pid, 0))
+		is_gone(running);
 	else if (strchr("STt", process_state(pid)) == NULL)
 		last->asleep = 0;
 	else if (++last->asleep > SLEEPS_LOOKS)

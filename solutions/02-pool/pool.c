@@ -320,7 +320,8 @@ static void die_with(pid_t owner)
 /*
  * In a new worker: close the owner's end of each control channel, of this
  * pool and of all others. Fork has copied them, and as long as anybody holds
- * such an end, the worker at the other one hears of no end of file.
+ * such an end, the worker at the other one hears of no end of file. Here these
+ * pools are nobody's: the numbers will soon belong to something else.
  */
 static void close_owner_ends(void)
 {
@@ -328,6 +329,7 @@ static void close_owner_ends(void)
 		for (int w = 0; w < p->size; w++)
 			if (p->workers[w].fd >= 0)
 				close(p->workers[w].fd);
+	pools = NULL;
 }
 
 //region: start

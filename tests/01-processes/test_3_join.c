@@ -184,7 +184,8 @@ static void jumping_scenario(void *facts)
 static void join_does_not_trust_the_wall_clock(void)
 {
 	static const char why[] = "The clock on the wall can be set while you"
-		" wait; how long you have waited does not change by that.";
+		" wait, and that of the processor stands still; how long you"
+		" have waited does not change by that.";
 	struct limits *l = shared(sizeof *l);
 
 	fence(&(struct fence){ .scenario = jumping_scenario, .shared = l,

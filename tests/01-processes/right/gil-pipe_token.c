@@ -125,7 +125,12 @@ int gil_run_processes(int n, int steps, gil_step *compute,
 		else
 			failed = errno;
 	}
-	while (left > 0 && wait(&status) > 0) {
+	while (left > 0) {
+		if (wait(&status) < 0) {
+			if (errno == EINTR)
+				continue;
+			break;
+		}
 		left--;
 		if (status != 0 && !failed)
 			failed = EIO;

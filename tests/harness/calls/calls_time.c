@@ -1,4 +1,4 @@
-/* Pauses that can take no time, and a wall clock that can jump. */
+/* Pauses that can take no time, and clocks that jump or stand still. */
 #include "calls.h"
 
 #include <errno.h>
@@ -97,7 +97,7 @@ unsigned called_sleep(unsigned seconds)
 	return (unsigned)(left.tv_sec + (left.tv_nsec >= SECOND / 2));
 }
 
-/* ---- the wall clock ----------------------------------------------------- */
+/* ---- clocks ------------------------------------------------------------- */
 
 static int jump;
 static _Atomic long looks;
@@ -108,17 +108,37 @@ void clock_jumps(int seconds)
 	looks = 0;
 }
 
+/* Not the calendar, and not how long anybody has waited. */
+static bool is_of_processor(clockid_t clock)
+{
+	return clock == CLOCK_PROCESS_CPUTIME_ID ||
+	       clock == CLOCK_THREAD_CPUTIME_ID;
+}
+
 int called_clock_gettime(clockid_t clock, struct timespec *t);
 int called_clock_gettime(clockid_t clock, struct timespec *t)
 {
 	int r = clock_gettime(clock, t);
 
-	if (r == 0 && jump != 0 && (clock == CLOCK_REALTIME ||
-				    clock == CLOCK_REALTIME_COARSE)) {
+	if (r != 0 || jump == 0)
+		return r;
+	if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)
 		t->tv_sec += (time_t)jump * ++looks;
-		hit(INJECT_CLOCK);
-	}
+	else if (is_of_processor(clock))
+		*t = (struct timespec){0};
+	else
+		return r;
+	hit(INJECT_CLOCK);
 	return r;
+}
+
+clock_t called_clock(void);
+clock_t called_clock(void)
+{
+	if (jump == 0)
+		return clock();
+	hit(INJECT_CLOCK);
+	return 0;
 }
 
 time_t called_time(time_t *out);

@@ -11,6 +11,36 @@
 #define MS INT64_C(1000000)
 #define SECOND (1000 * MS)
 
+/* ---- how a child ended -------------------------------------------------- */
+
+static bool dumped;
+
+void cores_dumped(bool on)
+{
+	dumped = on;
+}
+
+static pid_t with_core(pid_t r, int *status)
+{
+	if (dumped && r > 0 && status != NULL && WIFSIGNALED(*status)) {
+		*status |= WCOREFLAG;
+		hit(INJECT_CORE);
+	}
+	return r;
+}
+
+static int with_core_in(int r, siginfo_t *info)
+{
+	if (dumped && r == 0 && info != NULL && info->si_pid != 0 &&
+	    info->si_code == CLD_KILLED) {
+		info->si_code = CLD_DUMPED;
+		hit(INJECT_CORE);
+	}
+	return r;
+}
+
+/* ---- children ------------------------------------------------------------- */
+
 pid_t called_waitpid(pid_t pid, int *status, int options);
 pid_t called_waitpid(pid_t pid, int *status, int options)
 {
@@ -19,7 +49,7 @@ pid_t called_waitpid(pid_t pid, int *status, int options)
 	if (struck("waitpid", "blocking", !(options & WNOHANG), HERE))
 		return -1;
 	WAITING("waitpid", pid, HERE, r, waitpid(pid, status, options));
-	return r;
+	return with_core(r, status);
 }
 
 pid_t called_wait(int *status);
@@ -30,7 +60,7 @@ pid_t called_wait(int *status)
 	if (struck("wait", "waitpid blocking", true, HERE))
 		return -1;
 	WAITING("wait", -1, HERE, r, wait(status));
-	return r;
+	return with_core(r, status);
 }
 
 pid_t called_wait4(pid_t pid, int *status, int options, void *usage);
@@ -41,7 +71,7 @@ pid_t called_wait4(pid_t pid, int *status, int options, void *usage)
 	if (struck("wait4", "waitpid blocking", !(options & WNOHANG), HERE))
 		return -1;
 	WAITING("wait4", pid, HERE, r, wait4(pid, status, options, usage));
-	return r;
+	return with_core(r, status);
 }
 
 int called_waitid(idtype_t type, id_t id, siginfo_t *info, int options);
@@ -52,8 +82,10 @@ int called_waitid(idtype_t type, id_t id, siginfo_t *info, int options)
 	if (struck("waitid", "waitpid blocking", !(options & WNOHANG), HERE))
 		return -1;
 	WAITING("waitid", id, HERE, r, waitid(type, id, info, options));
-	return r;
+	return with_core_in(r, info);
 }
+
+/* ---- descriptors ---------------------------------------------------------- */
 
 int called_poll(struct pollfd *fds, nfds_t n, int timeout);
 int called_poll(struct pollfd *fds, nfds_t n, int timeout)
@@ -91,7 +123,7 @@ pid_t called_wait3(int *status, int options, struct rusage *usage)
 	if (struck("wait3", "waitpid blocking", !(options & WNOHANG), HERE))
 		return -1;
 	WAITING("wait3", -1, HERE, r, wait3(status, options, usage));
-	return r;
+	return with_core(r, status);
 }
 
 int called_ppoll(struct pollfd *fds, nfds_t n, const struct timespec *t,

@@ -158,6 +158,7 @@ static const char *const injectors[INJECTORS] = {
 	[INJECT_KILL] = "nobody was killed",
 	[INJECT_STOP] = "nobody was stopped",
 	[INJECT_HELD_THREADS] = "no thread was started",
+	[INJECT_CORE] = "nobody asks how a child ended that a signal ended",
 };
 
 void hit(enum injector injector)

@@ -102,13 +102,14 @@ enum injector {
 	INJECT_CALL,		/* fault_set: the same as fault_hits() */
 	INJECT_SMALL_PIPES,	/* pipes and socket pairs made small */
 	INJECT_NO_PAUSE,	/* pauses that took no time */
-	INJECT_CLOCK,		/* looks at a wall clock that had jumped */
+	INJECT_CLOCK,		/* looks at a clock that had jumped, or stood still */
 	INJECT_INTERRUPT,	/* signals that arrived */
 	INJECT_SMALL_SHM,	/* requests for more than /dev/shm has */
 	INJECT_DESCRIPTORS,	/* refused for want of descriptors */
 	INJECT_KILL,		/* holders killed */
 	INJECT_STOP,		/* processes stopped */
 	INJECT_HELD_THREADS,	/* threads held back at their start */
+	INJECT_CORE,		/* deaths told with a core that was written */
 	INJECTORS
 };
 
@@ -160,7 +161,8 @@ int64_t pauses_skipped_ns(void);
 
 /*
  * clock_jumps - somebody keeps setting the wall clock: at each look it is so
- * many seconds later (or earlier: negative) than it should be. 0 ends it.
+ * many seconds later (or earlier: negative) than it should be. Those of
+ * processor time stand still meanwhile, as they do for who waits. 0 ends it.
  * The clocks that nobody can set stay as they are.
  */
 void clock_jumps(int seconds);
@@ -201,6 +203,13 @@ void holder_let_go(struct holder *h);
  */
 bool stop_process(pid_t pid);
 bool continue_process(pid_t pid);
+
+/*
+ * cores_dumped - from now on tell of each child that a signal ended that its
+ * memory was written to a core file: one more bit in the status, CLD_DUMPED
+ * for CLD_KILLED. In the scenario; for this process and those it forks later.
+ */
+void cores_dumped(bool on);
 
 /* Hold back the start of each thread until so many have been created. */
 void hold_threads_until(int created);

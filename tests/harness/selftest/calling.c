@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,6 +167,38 @@ int calling_starts_carelessly(int n)
 	while (wait(NULL) > 0)
 		;
 	return 0;
+}
+
+/* A child that is killed: did it die of SIGKILL? By wait and by waitid. */
+int calling_hears_of_deaths(void)
+{
+	siginfo_t info = {0};
+	int status = 0;
+	pid_t pid;
+
+	for (int by_info = 0; by_info < 2; by_info++) {
+		pid = fork();
+		if (pid == 0)
+			raise(SIGKILL);
+		if (by_info == 0)
+			waitpid(pid, &status, 0);
+		else
+			waitid(P_PID, (id_t)pid, &info, WEXITED);
+	}
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL &&
+	       info.si_code != CLD_EXITED && info.si_status == SIGKILL
+	       ? 0 : -1;
+}
+
+int calling_hears_of_deaths_carelessly(void)
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0)
+		raise(SIGKILL);
+	waitpid(pid, &status, 0);
+	return (status & 0xff) == SIGKILL ? 0 : -1;
 }
 
 /* ---- what may be refused ------------------------------------------------ */
@@ -351,6 +384,11 @@ double calling_waits_so_long(double seconds)
 double calling_waits_by_the_wall(double seconds)
 {
 	return wait_by(CLOCK_REALTIME, seconds);
+}
+
+double calling_waits_by_the_processor(double seconds)
+{
+	return wait_by(CLOCK_PROCESS_CPUTIME_ID, seconds);
 }
 
 void calling_pauses(void)

@@ -20,6 +20,9 @@ int waiting_until_interrupted(void);		/* three times */
 int calling_starts(int n);			/* n children, all collected */
 int calling_starts_carelessly(int n);
 
+int calling_hears_of_deaths(void);		/* of two, by SIGKILL */
+int calling_hears_of_deaths_carelessly(void);
+
 int calling_threads(void);			/* -1: one ran too early */
 
 int calling_makes_everything(void);		/* memory, descriptors, ... */
@@ -30,6 +33,7 @@ int calling_shares_carelessly(size_t bytes);
 
 double calling_waits_so_long(double seconds);	/* how long, it believes */
 double calling_waits_by_the_wall(double seconds);
+double calling_waits_by_the_processor(double seconds);
 void calling_pauses(void);			/* 100 s, in eight ways */
 
 void calling_makes_a_lock(void *memory, bool robust);

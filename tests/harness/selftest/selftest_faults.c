@@ -382,6 +382,11 @@ static void clock_goes_back(void)
 	wait_by(calling_waits_by_the_wall, -3600, 0.3);
 }
 
+static void clock_stands_still(void)
+{
+	wait_by(calling_waits_by_the_processor, 3600, 0.3);
+}
+
 static void nobody_asks(void)
 {
 	wait_by(calling_waits_so_long, 3600, 0);
@@ -561,6 +566,36 @@ static void no_thread_is_held(void)
 	hold_threads(calling_computes);
 }
 
+static void work_with_cores(void *arg)
+{
+	cores_dumped(true);
+	do_work(arg);
+}
+
+static void dump_cores(int (*what)(void), int hits)
+{
+	struct work *w = shared(sizeof *w);
+
+	w->function = what;
+	fence(&(struct fence){ .scenario = work_with_cores, .shared = w });
+	expect_exercised(INJECT_CORE);
+	expect(injected(INJECT_CORE) == hits, "", text("%d", hits), "%d",
+	       injected(INJECT_CORE));
+	expect(w->result == 0, "", "SIGKILL", "another signal");
+}
+
+static void cores_are_told(void)
+{
+	dump_cores(calling_hears_of_deaths, 2);
+}
+
+static void cores_are_told_to_the_careless(void)
+{
+	dump_cores(calling_hears_of_deaths_carelessly, 1);
+}
+
+static void nobody_died(void) { dump_cores(calling_computes, 0); }
+
 static void process_stops(void)
 {
 	struct stopped *s = stop(true);
@@ -659,6 +694,8 @@ static const struct check checks[] = {
 	      clock_goes_forward),
 	CHECK("fail", "a wall clock that goes back makes a wait endless",
 	      clock_goes_back),
+	CHECK("fail", "the processor's clock makes a wait endless",
+	      clock_stands_still),
 	CHECK("skip", "a clock that nobody looks at is not exercised",
 	      nobody_asks),
 	CHECK("pass", "signals arrive", signals_arrive),
@@ -673,6 +710,10 @@ static const struct check checks[] = {
 	CHECK("pass", "threads wait until all have been created",
 	      threads_are_held),
 	CHECK("skip", "no thread held is not exercised", no_thread_is_held),
+	CHECK("pass", "a death is told with a core", cores_are_told),
+	CHECK("fail", "a core is one bit of the status",
+	      cores_are_told_to_the_careless),
+	CHECK("skip", "no death is not exercised", nobody_died),
 	CHECK("fail", "stuck at descriptors", stick_to_descriptors),
 	CHECK("fail", "stuck at signals and locks", stick_to_others),
 	CHECK("fail", "stuck at System V objects", stick_to_system_v),

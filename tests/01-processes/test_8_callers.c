@@ -1,0 +1,333 @@
+/*
+ * Checks of process.c: what callers do besides, and hand over. They have set
+ * signals and a timer, stop a child, ask it twice to end, or give a number
+ * that nobody thought of.
+ */
+#include <signal.h>
+#include <string.h>
+#include <sys/time.h>
+
+#include "helpers.h"
+
+#define WHY_FITS "The number no longer fits into the type you chose, and a" \
+	" long time became none."
+#define WHY_SIGNALS "What a signal does, and which are blocked, is the" \
+	" caller's to decide: leave it, or put it back as it was."
+
+/* ---- time limits -------------------------------------------------------- */
+
+static void ended_scenario(void *facts)
+{
+	struct wait_facts *w = facts;
+	struct process p;
+
+	start_gated(&p, &w->child, 4);
+	gate_open(&w->child.gate);
+	wait_until_ended(w->child.pid);
+	w->result = process_join(&p, 0);
+	w->code = process_exitcode(&p);
+}
+
+static void an_ended_child_needs_no_time(void)
+{
+	struct wait_facts *w = shared(sizeof *w);
+
+	run(ended_scenario, NULL, w, NULL);
+	expect(w->result == 0 && w->code == 4, "There is no time to wait, and"
+	       " no need: the child had ended before. Look for it first, at"
+	       " the clock afterwards.", "join(p, 0): 0 and exit code 4",
+	       "%d and %s", w->result, name_of_code(w->code));
+}
+
+static void limit_scenario(void *facts)
+{
+	struct wait_facts *w = facts;
+	struct process p;
+
+	start_gated(&p, &w->child, 5);
+	join_gated(w, &p);
+}
+
+static void expect_wait(double limit, const char *why)
+{
+	struct wait_facts *w = shared(sizeof *w);
+
+	w->limit = limit;
+	run(limit_scenario, open_when_settled, w, why);
+	expect(w->result == 0 && w->gate_was_open, why,
+	       text("join(p, %.16g) waits until the child has ended, and"
+		    " returns 0", limit), "%d%s", w->result,
+	       w->gate_was_open ? "" : ", before that");
+}
+
+/* Some are a little more than a whole number of 2^32 or 2^64 of a unit. */
+static void any_number_is_a_limit(void)
+{
+	static const double more[] = { 4294.968, 4294967.297, 1e10,
+				       18446744073.72 };
+
+	expect_wait(-0.0001, "Negative means for ever, however little it is:"
+		    " it became 0 on the way.");
+	for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+		expect_wait(more[i], WHY_FITS);
+}
+
+/* ---- signals of the caller ---------------------------------------------- */
+
+enum { SIGNALS = 65, A_LONG_TIME = 1000 };
+
+struct settings {
+	void (*does[SIGNALS])(int);
+	bool blocked[SIGNALS];
+};
+
+struct own {
+	struct gated child;
+	struct settings set, in_child, after_start, after_join, at_the_end;
+	bool handled;		/* handlers and a mask, or all ignored */
+	long timer_left;
+};
+
+static void look_at_settings(struct settings *s)
+{
+	struct sigaction action;
+	sigset_t mask;
+
+	sigprocmask(SIG_BLOCK, NULL, &mask);
+	for (int i = 1; i < SIGNALS; i++) {
+		s->blocked[i] = sigismember(&mask, i) == 1;
+		if (sigaction(i, NULL, &action) == 0)
+			s->does[i] = action.sa_handler;
+	}
+}
+
+static int look_from_the_child(void *args)
+{
+	struct own *o = args;
+
+	look_at_settings(&o->in_child);
+	return wait_at_gate(&o->child);
+}
+
+static void nothing(int sig)
+{
+	(void)sig;
+}
+
+static void set_signals(struct own *o)
+{
+	struct sigaction action = {
+		.sa_handler = o->handled ? nothing : SIG_IGN,
+		.sa_flags = SA_RESTART };
+	sigset_t mask;
+
+	sigfillset(&action.sa_mask);
+	for (int i = 1; i < SIGNALS; i++)
+		if (i != SIGCHLD || o->handled)
+			sigaction(i, &action, NULL);
+	sigfillset(&mask);
+	sigdelset(&mask, SIGCHLD);	/* a join may wait for it */
+	sigdelset(&mask, SIGALRM);
+	if (o->handled)
+		sigprocmask(SIG_SETMASK, &mask, NULL);
+	setitimer(ITIMER_REAL, &(struct itimerval){
+		.it_value.tv_sec = A_LONG_TIME }, NULL);
+	look_at_settings(&o->set);
+}
+
+static void settings_scenario(void *facts)
+{
+	struct own *o = facts;
+	struct process p = handle(look_from_the_child, o);
+	struct itimerval timer;
+
+	set_signals(o);
+	start(&p);
+	gate_wait(&o->child.ready);
+	look_at_settings(&o->after_start);
+	process_join(&p, 0.05);
+	process_is_alive(&p);
+	look_at_settings(&o->after_join);
+	gate_open(&o->child.gate);
+	process_join(&p, -1);
+	process_terminate(&p);
+	look_at_settings(&o->at_the_end);
+	getitimer(ITIMER_REAL, &timer);
+	o->timer_left = timer.it_value.tv_sec;
+}
+
+static void expect_settings(const struct settings *set,
+			    const struct settings *seen, const char *where)
+{
+	for (int i = 1; i < SIGNALS; i++) {
+		expect(seen->does[i] == set->does[i], WHY_SIGNALS,
+		       text("%s is %s as the caller had set it", strsignal(i),
+			    set->does[i] == SIG_IGN ? "ignored" : "handled"),
+		       "%s something else", where);
+		expect(seen->blocked[i] == set->blocked[i], WHY_SIGNALS,
+		       text("%s is %s as the caller had set it", strsignal(i),
+			    set->blocked[i] ? "blocked" : "not blocked"),
+		       "%s it is not", where);
+	}
+}
+
+static void signals_stay_as_they_were(void)
+{
+	struct own *o;
+
+	for (int handled = 0; handled < 2; handled++) {
+		o = shared(sizeof *o);
+		o->handled = handled;
+		run(settings_scenario, NULL, o, NULL);
+		expect_settings(&o->set, &o->in_child, "in the child");
+		expect_settings(&o->set, &o->after_start, "after start");
+		expect_settings(&o->set, &o->after_join, "after a join whose"
+				" time ran out");
+		expect_settings(&o->set, &o->at_the_end, "after join and"
+				" terminate");
+		expect(o->timer_left > A_LONG_TIME / 2, "A process has one"
+		       " timer for SIGALRM, and the caller had set it.",
+		       "the caller's timer still runs", "it is gone");
+	}
+}
+
+/* ---- terminate ---------------------------------------------------------- */
+
+struct asked {
+	struct gated child;
+	int times[2];
+	bool stopped, stays_stopped;
+	int joined, code;
+};
+
+static volatile sig_atomic_t *count;
+
+static void count_it(int sig)
+{
+	(void)sig;
+	++*count;
+}
+
+struct counting {
+	struct asked asked;
+	volatile sig_atomic_t count;
+};
+
+static int count_sigterm(void *args)
+{
+	struct counting *c = args;
+
+	count = &c->count;
+	signal(SIGTERM, count_it);
+	return wait_at_gate(&c->asked.child);
+}
+
+static void twice_scenario(void *facts)
+{
+	struct counting *c = facts;
+	struct process p = handle(count_sigterm, c);
+
+	start(&p);
+	gate_wait(&c->asked.child.ready);
+	for (int i = 0; i < 2; i++) {
+		process_terminate(&p);
+		settle(c->asked.child.pid);
+		c->asked.times[i] = c->count;
+	}
+	gate_open(&c->asked.child.gate);
+	process_join(&p, -1);
+}
+
+static void each_terminate_asks(void)
+{
+	struct counting *c = shared(sizeof *c);
+
+	run(twice_scenario, NULL, c, NULL);
+	expect(c->asked.times[0] == 1 && c->asked.times[1] == 2, "A child that"
+	       " went on after it was asked to end is asked again when you are"
+	       " told to.", "SIGTERM once after one terminate, twice after two",
+	       "%d, and %d", c->asked.times[0], c->asked.times[1]);
+}
+
+static bool is_stopped(pid_t pid)
+{
+	int64_t cpu;
+
+	return look_at(pid, pid, &cpu) == 'T';
+}
+
+static void stopped_scenario(void *facts)
+{
+	struct asked *a = facts;
+	struct process p;
+
+	start_gated(&p, &a->child, 0);
+	a->stopped = stop_process(a->child.pid);
+	process_terminate(&p);
+	settle(a->child.pid);
+	a->stays_stopped = is_stopped(a->child.pid);
+	continue_process(a->child.pid);
+	a->joined = process_join(&p, -1);
+	a->code = process_exitcode(&p);
+}
+
+static void terminate_sends_one_signal(void)
+{
+	struct asked *a = shared(sizeof *a);
+
+	run(stopped_scenario, NULL, a, NULL);
+	expect(!a->stopped || a->stays_stopped, "To let a stopped process go"
+	       " on is another wish than to end it, and the caller's.",
+	       "a child that is stopped stays so; SIGTERM waits for it",
+	       "it goes on");
+	expect(a->joined == 0 && a->code == -SIGTERM, "The signal waits until"
+	       " the child goes on, and ends it then.", "0 and exit code -15",
+	       "%d and %s", a->joined, name_of_code(a->code));
+}
+
+/* ---- how it ended ------------------------------------------------------- */
+
+static void core_scenario(void *facts)
+{
+	struct asked *a = facts;
+	struct process p;
+
+	cores_dumped(true);
+	start_gated(&p, &a->child, 0);
+	kill(a->child.pid, SIGSEGV);
+	a->joined = process_join(&p, -1);
+	a->code = process_exitcode(&p);
+}
+
+static void a_core_changes_nothing(void)
+{
+	struct asked *a = shared(sizeof *a);
+
+	run(core_scenario, NULL, a, NULL);
+	expect_exercised(INJECT_CORE);
+	expect(a->joined == 0 && a->code == -SIGSEGV, "The status of a child"
+	       " that a signal has ended is more than the signal's number: one"
+	       " bit says whether its memory was written to a file.",
+	       "exit code -11, with such a file or without",
+	       "%s", name_of_code(a->code));
+}
+
+#define FUNCTION(name, run, function) \
+	{ "functions", name, run, (const void *)function }
+
+static const struct check checks[] = {
+	FUNCTION("a child that has ended needs no time",
+		 an_ended_child_needs_no_time, process_join),
+	FUNCTION("any number is a time limit", any_number_is_a_limit,
+		 process_join),
+	FUNCTION("what signals do stays as the caller had set it",
+		 signals_stay_as_they_were, process_start),
+	FUNCTION("each terminate asks", each_terminate_asks,
+		 process_terminate),
+	FUNCTION("terminate sends SIGTERM and nothing else",
+		 terminate_sends_one_signal, process_terminate),
+	{ "faults", "a core that was written changes no exit code",
+	  a_core_changes_nothing, (const void *)process_exitcode },
+};
+
+CHECKS("01-processes", checks);

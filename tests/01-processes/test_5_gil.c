@@ -337,9 +337,12 @@ static void gil_is_free_after_a_run(void)
 	struct facts *f = shared(sizeof *f);
 
 	run(again_scenario, NULL, f, WHY_KEPT);
-	expect(f->ended == 3 && f->computed[0][0] == 3, WHY_20,
-	       "three runs, one after the other", "%d, worker 0 was %d times in"
-	       " its first step", f->ended, f->computed[0][0]);
+	expect(f->ended == 3, WHY_20, "three runs, one after the other", "%d",
+	       f->ended);
+	expect(f->computed[0][0] == 3, "Each run is a run of its own, and"
+	       " begins with worker 0 and step 0.", "three runs, and worker 0"
+	       " is in its first step three times", "%d times",
+	       f->computed[0][0]);
 	expect_result(f);
 }
 

@@ -1,7 +1,7 @@
 /*
  * misconception: the handler of SIGCHLD stays in the caller for good
- * rejected by:   nothing is left after start and join
- * message:       left a trace in the process that called it
+ * rejected by:   what signals do stays as the caller had set it
+ * message:       is the caller's to decide
  */
 #include "process.h"
 

@@ -664,7 +664,8 @@ static void check_vast_chunks(void)
 {
 	static const size_t vast[] = {
 		(size_t)UINT32_MAX + 1, (size_t)UINT32_MAX + 2, INT32_MAX,
-		(size_t)INT32_MAX + 1,
+		(size_t)INT32_MAX + 1, SIZE_MAX, SIZE_MAX - 1,
+		SIZE_MAX / 2 + 1,
 	};
 	static const char why[] = "L02-17 The number no longer fits into the "
 				  "type you chose, and C does not tell you.";
@@ -1161,6 +1162,7 @@ static void lose_all(void *arg)
 	map_items(&s->map, p, each_dies, 6, 1, 1);
 	for (int i = 0; i < 6; i++)
 		s->number[0] += s->errs[i] == POOL_LOST;
+	map_items(&s->second, p, answer, 0, 1, 1);
 	pool_close(p);
 }
 
@@ -1174,6 +1176,9 @@ static void check_all_die(void)
 	expect_death(&s->map, "was killed");
 	expect(s->number[0] == 6, "L02-13 Nobody tells which item was lost.",
 	       "all 6 items are lost", "%d are", s->number[0]);
+	expect(s->second.ret == 0, "No items are a success, also where nobody "
+	       "is left to do them.", "0", "%d, %s", s->second.ret,
+	       strerror(s->second.err));
 }
 
 #define FUNCTION(name, run, of) \

@@ -161,12 +161,20 @@ static void check_half_written(void)
 
 /* ---- the owner is killed --------------------------------------------- */
 
-/* In a process of its own, which never comes back. */
+/* In a process of its own, which never comes back. number[2]: it wants to
+ * hear of no signal, and so its workers begin. */
 static void own_a_pool(struct facts *s)
 {
 	struct pool *p;
+	sigset_t all;
 
 	s->owner = getpid();
+	sigfillset(&all);
+	if (s->number[2] == 1)
+		sigprocmask(SIG_BLOCK, &all, NULL);
+	for (int sig = 1; s->number[2] == 1 && sig < NSIG; sig++)
+		if (sig != SIGCHLD)
+			signal(sig, SIG_IGN);
 	p = create(s, 3);
 	if (p != NULL)
 		map_items(&s->map, p, meet_and_answer, 3, 1, 3);
@@ -205,9 +213,12 @@ static void check_owner_killed(void)
 					    "were at their tasks" };
 	struct facts *s = shared(sizeof *s);
 
-	for (int busy = 0; busy < 2; busy++) {
+	for (int k = 0; k < 4; k++) {
+		int busy = k % 2;
+
 		memset(s, 0, sizeof *s);
 		s->number[0] = busy;
+		s->number[2] = k / 2;
 		fence(&(struct fence){ .scenario = kill_owner, .shared = s });
 		expect_created(s);
 		expect(s->number[1] == 0, "Your workers outlive the process "
@@ -465,7 +476,9 @@ static void map_interrupted(void *arg)
 	pool_close(p);
 }
 
-/* Three times while the caller waits for its workers. */
+/* Three times while the caller waits for its workers. It has handled the
+ * signal when it has come back to where it waits, or it has it blocked for as
+ * long as it waits, and never comes from there. */
 static void interrupt(void *arg)
 {
 	struct facts *s = arg;
@@ -475,8 +488,7 @@ static void interrupt(void *arg)
 		for (int i = 0; i < 3; i++) {
 			wait_until_asleep(fence_pid());
 			kill(fence_pid(), SIGUSR1);
-			while (s->interrupted <= i && is_running(fence_pid()))
-				effort_during(0.001);
+			settle(fence_pid());
 		}
 		wait_until_asleep(fence_pid());
 	}

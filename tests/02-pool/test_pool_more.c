@@ -25,9 +25,11 @@ static void apply_all(void *arg)
 	struct result result;
 	struct item item = { 0, 7 };
 
-	for (; p != NULL && item.salt <= 9; item.salt++)
+	for (; p != NULL && item.salt <= 9; item.salt++) {
 		s->number[item.salt - 7] = pool_apply(p, fails_or_dies, &item,
 				sizeof item, &result, sizeof result);
+		s->errs[item.salt - 7] = errno;
+	}
 	if (p != NULL)
 		pool_close(p);
 }
@@ -45,6 +47,11 @@ static void check_apply_fails(void)
 	       s->number[0], s->number[1]);
 	expect(s->number[2] == -1, WHY_DEATH, "apply returns -1 for a task that "
 	       "kills its worker", "%d", s->number[2]);
+	expect(s->errs[1] == ECANCELED && s->errs[2] == EOWNERDEAD, "errno "
+	       "does not say what went wrong: another call may have set it "
+	       "since.", text("%s, and %s", strerror(ECANCELED),
+			      strerror(EOWNERDEAD)),
+	       "%s, and %s", strerror(s->errs[1]), strerror(s->errs[2]));
 }
 
 /* Nobody begins before two workers have got something. */

@@ -223,9 +223,10 @@ static void check_owner_killed(void)
 		expect_created(s);
 		expect(s->number[1] == 0, "Your workers outlive the process "
 		       "they work for, and nobody will ever tell them to end.",
-		       text("the owner was killed while its workers %s: they "
-			    "end too", when[busy]), "%d of them wait for ever",
-		       s->number[1]);
+		       text("the owner%s was killed while its workers %s: they "
+			    "end too", s->number[2] == 0 ? "" : ", which "
+			    "wanted to hear of no signal,", when[busy]),
+		       "%d of them wait for ever", s->number[1]);
 	}
 }
 

@@ -94,8 +94,11 @@ static void check_who(void)
 
 	fence(&(struct fence){ .scenario = ask_who, .shared = s });
 	expect_created(s);
-	expect(s->number[0] == 0 && s->number[1] == 0, "A task never runs in "
-	       "the caller, however little there is to do.",
+	expect(s->number[0] == 0, "The task succeeded, but you say that "
+	       "something went wrong.", "an item of one int: 0", "%d",
+	       s->number[0]);
+	expect(s->number[1] == 0, "A task never runs in the caller, however "
+	       "little there is to do.",
 	       "a single small task of a pool of 1 runs in its worker",
 	       "%d of 2 ran in the caller", s->number[1]);
 }

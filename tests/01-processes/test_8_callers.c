@@ -23,16 +23,27 @@ static void ended_scenario(void *facts)
 
 	start_gated(&p, &w->child, 4);
 	gate_open(&w->child.gate);
-	wait_until_ended(w->child.pid);
+	gate_wait(&w->joining);
 	w->result = process_join(&p, 0);
 	w->code = process_exitcode(&p);
+}
+
+/* Who else has to hear of the child's end has heard of it. */
+static void let_all_hear(void *facts)
+{
+	struct wait_facts *w = facts;
+
+	gate_wait(&w->child.gate);
+	wait_until_ended(w->child.pid);
+	settle_family();
+	gate_open(&w->joining);
 }
 
 static void an_ended_child_needs_no_time(void)
 {
 	struct wait_facts *w = shared(sizeof *w);
 
-	run(ended_scenario, NULL, w, NULL);
+	run(ended_scenario, let_all_hear, w, NULL);
 	expect(w->result == 0 && w->code == 4, "There is no time to wait, and"
 	       " no need: the child had ended before. Look for it first, at"
 	       " the clock afterwards.", "join(p, 0): 0 and exit code 4",

@@ -205,6 +205,7 @@ static void signals_stay_as_they_were(void)
 
 struct asked {
 	struct gated child;
+	volatile sig_atomic_t count;
 	int times[2];
 	bool stopped, stays_stopped;
 	int joined, code;
@@ -218,45 +219,40 @@ static void count_it(int sig)
 	++*count;
 }
 
-struct counting {
-	struct asked asked;
-	volatile sig_atomic_t count;
-};
-
 static int count_sigterm(void *args)
 {
-	struct counting *c = args;
+	struct asked *a = args;
 
-	count = &c->count;
+	count = &a->count;
 	signal(SIGTERM, count_it);
-	return wait_at_gate(&c->asked.child);
+	return wait_at_gate(&a->child);
 }
 
 static void twice_scenario(void *facts)
 {
-	struct counting *c = facts;
-	struct process p = handle(count_sigterm, c);
+	struct asked *a = facts;
+	struct process p = handle(count_sigterm, a);
 
 	start(&p);
-	gate_wait(&c->asked.child.ready);
+	gate_wait(&a->child.ready);
 	for (int i = 0; i < 2; i++) {
 		process_terminate(&p);
-		settle(c->asked.child.pid);
-		c->asked.times[i] = c->count;
+		settle(a->child.pid);
+		a->times[i] = a->count;
 	}
-	gate_open(&c->asked.child.gate);
+	gate_open(&a->child.gate);
 	process_join(&p, -1);
 }
 
 static void each_terminate_asks(void)
 {
-	struct counting *c = shared(sizeof *c);
+	struct asked *a = shared(sizeof *a);
 
-	run(twice_scenario, NULL, c, NULL);
-	expect(c->asked.times[0] == 1 && c->asked.times[1] == 2, "A child that"
+	run(twice_scenario, NULL, a, NULL);
+	expect(a->times[0] == 1 && a->times[1] == 2, "A child that"
 	       " went on after it was asked to end is asked again when you are"
 	       " told to.", "SIGTERM once after one terminate, twice after two",
-	       "%d, and %d", c->asked.times[0], c->asked.times[1]);
+	       "%d, and %d", a->times[0], a->times[1]);
 }
 
 static bool is_stopped(pid_t pid)

@@ -232,6 +232,15 @@ static inline struct pool *create(struct facts *s, int workers)
 	return p;
 }
 
+/* One way or the other. */
+static inline void end_pool(struct pool *p, bool terminate)
+{
+	if (terminate)
+		pool_terminate(p);
+	else
+		pool_close(p);
+}
+
 /* ---- verdicts, in the test program -------------------------------------- */
 
 #define WHY_ORDER "L02-01 The result that arrives first is not the result " \

@@ -91,10 +91,7 @@ static void many_pools(void *arg)
 		if (p == NULL)
 			return;
 		map_items(&s->map, p, answer, (size_t)i, (size_t)i % 3, i);
-		if (i % 3 == 0)
-			pool_terminate(p);
-		else
-			pool_close(p);
+		end_pool(p, i % 3 == 0);
 		if (s->map.ret != 0 || s->map.first >= 0)
 			return;
 	}

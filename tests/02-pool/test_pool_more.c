@@ -184,10 +184,7 @@ static void end_after_a_death(void *arg)
 			return;
 		pool_map(p, fails_or_dies, items, 3, sizeof *items, results,
 			 sizeof *results, 1, NULL);
-		if (k == 0)
-			pool_close(p);
-		else
-			pool_terminate(p);
+		end_pool(p, k != 0);
 		still_alone("pool_close");
 	}
 	s->number[0] = waitpid(bystander, NULL, 0) == bystander;

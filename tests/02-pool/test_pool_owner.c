@@ -129,10 +129,7 @@ static void use_with_signals(void *arg)
 		compare_signals(s, &was, 1);
 		apply_one(p);
 		compare_signals(s, &was, 2);
-		if (k == 3)
-			pool_close(p);
-		else
-			pool_terminate(p);
+		end_pool(p, k == 4);
 		still_alone("pool_close");
 		compare_signals(s, &was, k);
 	}
@@ -189,10 +186,7 @@ static void use_in_silence(void *arg)
 			break;
 		map_items(&s->map, p, some_fail, 10, 1, 1);
 		apply_one(p);
-		if (k == 0)
-			pool_close(p);
-		else
-			pool_terminate(p);
+		end_pool(p, k == 1);
 	}
 	s->number[1] = captured(NULL, 0);
 }
@@ -236,10 +230,7 @@ static void end_beside_a_child(void *arg)
 	children[0] = have_a_child(s);
 	map_items(&s->map, p, answer, 10, 1, 1);
 	children[1] = have_a_child(s);
-	if (s->number[7] == 0)
-		pool_close(p);
-	else
-		pool_terminate(p);
+	end_pool(p, s->number[7] == 1);
 	gate_open(&s->go);
 	for (int i = 0; i < 2; i++)
 		waitpid(children[i], NULL, 0);

@@ -221,10 +221,7 @@ static void without_stdin(void *arg)
 		s->number[k] = pool_size(p);
 		map_items(&s->map, p, meet_and_answer, 2, 1, 2);
 		s->meeting = (struct meeting){ 0 };
-		if (k == 0)
-			pool_close(p);
-		else
-			pool_terminate(p);
+		end_pool(p, k == 1);
 	}
 	s->number[3] = open_descriptors();
 	dup2(spare, 0);

@@ -102,21 +102,25 @@ allow_processes() {
 
 # ---- about processes, for script ----
 
-# session_of PID - its session in $session, or nothing
+# session_of PID - its session in $session and its state in $state, or nothing
 session_of() {
-	session=
+	session='' state=''
 	read -r session 2>/dev/null <"/proc/$1/stat" || true
-	read -r _ _ _ session _ <<<"${session##*) }"
+	read -r state _ _ session _ <<<"${session##*) }"
 }
 
 # tree_of PID - the processes below it, parents first, in $tree; those of them
-# that have no children, in $leaves; those in its session, in $ours
+# that have no children, in $leaves; those in its session, in $ours; it and
+# those of ours that can still start others, in $going
 tree_of() {
-	local todo=("$1") file pids kids session wanted
+	local todo=("$1") file pids kids session state wanted
 	session_of "$1"
 	wanted=$session
-	tree=() leaves=() ours=()
+	tree=() leaves=() ours=() going=()
 	while [ ${#todo[@]} -gt 0 ]; do
+		session_of "${todo[0]}"	# first: who is stopped has no more children
+		[[ $session != "$wanted" || $state != [RS] ]] ||
+			going+=("${todo[0]}")
 		kids=()
 		for file in "/proc/${todo[0]}"/task/*/children; do
 			pids=()
@@ -126,7 +130,6 @@ tree_of() {
 		if [ "${todo[0]}" != "$1" ]; then
 			tree+=("${todo[0]}")
 			[ ${#kids[@]} -gt 0 ] || leaves+=("${todo[0]}")
-			session_of "${todo[0]}"
 			[ "$session" != "$wanted" ] || ours+=("${todo[0]}")
 		fi
 		todo=("${todo[@]:1}" "${kids[@]}")
@@ -151,19 +154,18 @@ until_gone() {
 	done
 }
 
-# kill_all PID - it and all that it has started, and what that starts meanwhile.
-# But what has a session of its own may want to clear up.
+# kill_all PID - it and all that it has started, except what has a session of
+# its own and may want to clear up. All are stopped first: what one starts in
+# the moment in which it is killed is below nobody that we know.
 kill_all() {
-	local all=()
 	tree_of "$1"
-	while [ ${#ours[@]} -gt 0 ]; do
-		all+=("${tree[@]}")
-		kill -KILL "$1" "${ours[@]}"
+	while [ ${#going[@]} -gt 0 ]; do
+		kill -STOP "${going[@]}"
 		tree_of "$1"
 	done
-	kill -KILL "$1"
+	kill -KILL "$1" "${ours[@]}"
 	wait "$1"
-	until_gone "${all[@]}"
+	until_gone "${tree[@]}"
 } 2>/dev/null	# where bash tells who was killed
 
 export -f session_of tree_of until_started until_gone kill_all

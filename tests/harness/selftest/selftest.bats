@@ -77,3 +77,21 @@ field() {	# CHECK COLUMN
 		assert_equal "$(tr -d '\r' <"$out")" "$kind"
 	done
 }
+
+@test "kill_all reaches those that are being started meanwhile" {
+	local report=$BATS_TEST_TMPDIR/report
+	for _ in {1..8}; do
+		# shellcheck disable=SC2016
+		build/plain/supervise --report "$report" -- bash -c '
+			. tests/harness/harness.bash
+			start() {
+				[ $1 = 0 ] || start $(($1 - 1)) &
+				sleep 1000
+			}
+			start 12 & parent=$!
+			until_started $parent 1
+			kill_all $parent
+			true'
+		assert_equal "$(cat "$report")" 'status 0'
+	done
+}

@@ -28,7 +28,7 @@
 enum { CHECKS_MAX = 256, TEXTS_MAX = 4096, SHARED_MAX = 16 };
 
 static struct {
-	const char *lab, *implementation, *kinds;
+	const char *lab, *implementation, *kinds, *only;
 	int results;
 	bool keep_going, not_run, failed;
 	const struct check *checks[CHECKS_MAX];
@@ -173,6 +173,8 @@ static bool is_wanted(const struct check *c)
 {
 	char kinds[256], kind[64];
 
+	if (the.only != NULL && strcmp(the.only, c->name) != 0)
+		return false;
 	if (the.kinds == NULL)
 		return true;
 	snprintf(kinds, sizeof kinds, ",%s,", the.kinds);
@@ -217,6 +219,8 @@ int main(int argc, char **argv)
 		  .text = &the.implementation, .help = "who is judged" },
 		{ .name = "kinds", .value = "A,B", .text = &the.kinds,
 		  .help = "only checks of these kinds" },
+		{ .name = "only", .value = "CHECK", .text = &the.only,
+		  .help = "only the check of this name" },
 		{ .name = "keep-going", .flag = &the.keep_going,
 		  .help = "do not stop at the first failure" },
 		{ .name = "not-run", .flag = &the.not_run,

@@ -11,8 +11,6 @@
 
 #define WHY_FITS "The number no longer fits into the type you chose, and a" \
 	" long time became none."
-#define WHY_SIGNALS "What a signal does, and which are blocked, is the" \
-	" caller's to decide: leave it, or put it back as it was."
 
 /* ---- time limits -------------------------------------------------------- */
 
@@ -84,38 +82,19 @@ static void any_number_is_a_limit(void)
 
 /* ---- signals of the caller ---------------------------------------------- */
 
-enum { SIGNALS = 65, A_LONG_TIME = 1000 };
-
-struct settings {
-	void (*does[SIGNALS])(int);
-	bool blocked[SIGNALS];
-};
+enum { A_LONG_TIME = 1000 };
 
 struct own {
 	struct gated child;
-	struct settings set, in_child, after_start, after_join, at_the_end;
 	bool handled;		/* handlers and a mask, or all ignored */
 	long timer_left;
 };
-
-static void look_at_settings(struct settings *s)
-{
-	struct sigaction action;
-	sigset_t mask;
-
-	sigprocmask(SIG_BLOCK, NULL, &mask);
-	for (int i = 1; i < SIGNALS; i++) {
-		s->blocked[i] = sigismember(&mask, i) == 1;
-		if (sigaction(i, NULL, &action) == 0)
-			s->does[i] = action.sa_handler;
-	}
-}
 
 static int look_from_the_child(void *args)
 {
 	struct own *o = args;
 
-	look_at_settings(&o->in_child);
+	look_at_signals(" in the child");
 	return wait_at_gate(&o->child);
 }
 
@@ -132,7 +111,7 @@ static void set_signals(struct own *o)
 	sigset_t mask;
 
 	sigfillset(&action.sa_mask);
-	for (int i = 1; i < SIGNALS; i++)
+	for (int i = 1; i < NSIG; i++)
 		if (i != SIGCHLD || o->handled)
 			sigaction(i, &action, NULL);
 	sigfillset(&mask);
@@ -142,7 +121,7 @@ static void set_signals(struct own *o)
 		sigprocmask(SIG_SETMASK, &mask, NULL);
 	setitimer(ITIMER_REAL, &(struct itimerval){
 		.it_value.tv_sec = A_LONG_TIME }, NULL);
-	look_at_settings(&o->set);
+	keep_signals();
 }
 
 static void settings_scenario(void *facts)
@@ -154,31 +133,16 @@ static void settings_scenario(void *facts)
 	set_signals(o);
 	start(&p);
 	gate_wait(&o->child.ready);
-	look_at_settings(&o->after_start);
+	look_at_signals(" after start");
 	process_join(&p, 0.05);
 	process_is_alive(&p);
-	look_at_settings(&o->after_join);
+	look_at_signals(" after a join whose time ran out");
 	gate_open(&o->child.gate);
 	process_join(&p, -1);
 	process_terminate(&p);
-	look_at_settings(&o->at_the_end);
+	look_at_signals(" after join and terminate");
 	getitimer(ITIMER_REAL, &timer);
 	o->timer_left = timer.it_value.tv_sec;
-}
-
-static void expect_settings(const struct settings *set,
-			    const struct settings *seen, const char *where)
-{
-	for (int i = 1; i < SIGNALS; i++) {
-		expect(seen->does[i] == set->does[i], WHY_SIGNALS,
-		       text("%s is %s as the caller had set it", strsignal(i),
-			    set->does[i] == SIG_IGN ? "ignored" : "handled"),
-		       "%s something else", where);
-		expect(seen->blocked[i] == set->blocked[i], WHY_SIGNALS,
-		       text("%s is %s as the caller had set it", strsignal(i),
-			    set->blocked[i] ? "blocked" : "not blocked"),
-		       "%s it is not", where);
-	}
 }
 
 static void signals_stay_as_they_were(void)
@@ -189,12 +153,7 @@ static void signals_stay_as_they_were(void)
 		o = shared(sizeof *o);
 		o->handled = handled;
 		run(settings_scenario, NULL, o, NULL);
-		expect_settings(&o->set, &o->in_child, "in the child");
-		expect_settings(&o->set, &o->after_start, "after start");
-		expect_settings(&o->set, &o->after_join, "after a join whose"
-				" time ran out");
-		expect_settings(&o->set, &o->at_the_end, "after join and"
-				" terminate");
+		expect_clean(NULL);
 		expect(o->timer_left > A_LONG_TIME / 2, "A process has one"
 		       " timer for SIGALRM, and the caller had set it.",
 		       "the caller's timer still runs", "it is gone");

@@ -30,8 +30,6 @@ static void apply_one(struct pool *p)
 
 enum how { IGNORED, HANDLED, BLOCKED, HOWS };
 
-static const char *const hows[] = { "ignored", "handled", "blocked" };
-
 /* These tell the harness of a crash. */
 static bool is_of_a_crash(int sig)
 {
@@ -63,83 +61,33 @@ static void set_signals(enum how how)
 		sigprocmask(SIG_BLOCK, &all, NULL);
 }
 
-struct signals {
-	struct sigaction actions[NSIG];
-	sigset_t mask;
-};
-
-static void note_signals(struct signals *s)
-{
-	for (int sig = 1; sig < NSIG; sig++)
-		if (sigaction(sig, NULL, &s->actions[sig]) != 0)
-			s->actions[sig] = (struct sigaction){ 0 };
-	sigprocmask(SIG_BLOCK, NULL, &s->mask);
-}
-
-static bool same_action(const struct sigaction *a, const struct sigaction *b)
-{
-	if (a->sa_handler != b->sa_handler || a->sa_flags != b->sa_flags)
-		return false;
-	for (int sig = 1; sig < NSIG; sig++)
-		if (sigismember(&a->sa_mask, sig) !=
-		    sigismember(&b->sa_mask, sig))
-			return false;
-	return true;
-}
-
-/* The first that is not as it was: number[1] = the call that was it,
- * number[2] = the signal, number[3] = it is the mask. */
-static void compare_signals(struct facts *s, const struct signals *was,
-			    int call)
-{
-	struct signals is;
-
-	note_signals(&is);
-	for (int sig = 1; sig < NSIG && s->number[2] == 0; sig++) {
-		s->number[3] = sigismember(&is.mask, sig) !=
-			       sigismember(&was->mask, sig);
-		if (!s->number[3] &&
-		    same_action(&is.actions[sig], &was->actions[sig]))
-			continue;
-		s->number[1] = call;
-		s->number[2] = sig;
-	}
-}
-
-static const char *const calls[] = { "create", "map", "apply", "close",
-				     "terminate" };
-
 static void use_with_signals(void *arg)
 {
 	struct itimerval timer = { { 500, 0 }, { 1000, 0 } };
 	struct facts *s = arg;
-	struct signals was, before;
 	struct pool *p;
 
-	note_signals(&before);
 	set_signals(s->number[7]);
 	setitimer(ITIMER_REAL, &timer, NULL);
-	note_signals(&was);
+	keep_signals();
 	for (int k = 3; k <= 4; k++) {
 		p = create(s, 2);
-		compare_signals(s, &was, 0);
+		look_at_signals(" after pool_create");
 		if (p == NULL)
 			return;
 		map_items(&s->map, p, some_fail, 10, 1, 1);
-		compare_signals(s, &was, 1);
+		look_at_signals(" after pool_map");
 		apply_one(p);
-		compare_signals(s, &was, 2);
+		look_at_signals(" after pool_apply");
 		end_pool(p, k == 4);
 		still_alone("pool_close");
-		compare_signals(s, &was, k);
+		look_at_signals(k == 4 ? " after pool_terminate" :
+				" after pool_close");
 	}
 	getitimer(ITIMER_REAL, &timer);
 	s->number[4] = (int)timer.it_value.tv_sec;
 	s->number[5] = (int)timer.it_interval.tv_sec;
 	setitimer(ITIMER_REAL, &(struct itimerval){ 0 }, NULL);
-	for (int sig = 1; sig < NSIG; sig++)
-		sigaction(sig, &before.actions[sig], NULL);
-	sigprocmask(SIG_SETMASK, &before.mask, NULL);
 }
 
 static void check_signals(void)
@@ -155,14 +103,6 @@ static void check_signals(void)
 				     "about signals: one that the owner "
 				     "ignores or blocks tells it nothing." });
 		expect_created(s);
-		expect(s->number[2] == 0, "What the caller does about a signal "
-		       "is the caller's: put back what you found, not what is "
-		       "usual.",
-		       text("nothing changes for signal %d (%s), and the "
-			    "caller has all signals %s", s->number[2],
-			    strsignal(s->number[2]), hows[how]),
-		       "pool_%s left another %s", calls[s->number[1]],
-		       s->number[3] ? "mask" : "action");
 		expect(s->number[4] > 0 && s->number[5] == 500, "The caller's "
 		       "alarm is the caller's: a process has only one.",
 		       "a timer that the caller has set still runs",

@@ -175,46 +175,6 @@ static inline double seconds_now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* ---- what a caller does with its signals --------------------------------- */
-
-struct signals {
-	sigset_t mask;
-	struct sigaction actions[NSIG];
-};
-
-static inline void note_signals(struct signals *s)
-{
-	memset(s, 0, sizeof *s);
-	sigprocmask(SIG_BLOCK, NULL, &s->mask);
-	for (int sig = 1; sig < NSIG; sig++)
-		sigaction(sig, NULL, &s->actions[sig]);
-}
-
-/* The first one whose mask or action is no longer what was noted, or 0. */
-static inline int other_mask(const struct signals *before)
-{
-	struct signals now;
-
-	note_signals(&now);
-	for (int sig = 1; sig < NSIG; sig++)
-		if (sigismember(&before->mask, sig) !=
-		    sigismember(&now.mask, sig))
-			return sig;
-	return 0;
-}
-
-static inline int other_action(const struct signals *before)
-{
-	struct signals now;
-
-	note_signals(&now);
-	for (int sig = 1; sig < NSIG; sig++)
-		if (before->actions[sig].sa_handler !=
-		    now.actions[sig].sa_handler)
-			return sig;
-	return 0;
-}
-
 /* ---- verdicts, in the test program -------------------------------------- */
 
 #define WHY_01 "L03-01 Each process has its own copy of your queue."
@@ -249,18 +209,6 @@ static inline void expect_created(const struct facts *s)
 static inline void say_why(struct facts *s, const char *why)
 {
 	snprintf(s->why, sizeof s->why, "%s", why);
-}
-
-/* What other_mask() and other_action() found. */
-static inline void expect_signals(int mask, int action)
-{
-	static const char why[] = "A function changed which signals its "
-				  "caller gets.";
-
-	expect(mask == 0, why, "the caller's signal mask is what it was",
-	       "%s is blocked, or not any more", strsignal(mask));
-	expect(action == 0, why, "what the caller does with each signal is "
-	       "what it was", "it is another for %s", strsignal(action));
 }
 
 /* What a put or get returned, in words. */

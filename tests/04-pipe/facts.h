@@ -276,29 +276,18 @@ static inline void not_any_more(void)
 	signal(SIGUSR1, SIG_DFL);
 }
 
-/* What became of a caller's handler for SIGPIPE, and of a mask in which only
- * SIGURG is: number[3] and number[4] are 0 when nothing did. */
-static inline void note_signals(struct facts *s,
-				const struct sigaction *was)
+/* A caller that handles SIGPIPE and blocks SIGURG, or no more. */
+static inline void have_signals(bool on)
 {
-	struct sigaction now;
-	sigset_t mask;
-
-	sigaction(SIGPIPE, NULL, &now);
-	s->number[3] = now.sa_handler != was->sa_handler ||
-		       now.sa_flags != was->sa_flags;
-	sigprocmask(SIG_BLOCK, NULL, &mask);
-	for (int i = 1; i < NSIG; i++)
-		s->number[4] += sigismember(&mask, i) == (i != SIGURG);
-}
-
-static inline void block_urgent(int how)
-{
+	struct sigaction a = { .sa_handler = on ? no_matter : SIG_DFL,
+			       .sa_flags = SA_RESTART };
 	sigset_t urg;
 
 	sigemptyset(&urg);
 	sigaddset(&urg, SIGURG);
-	sigprocmask(how, &urg, NULL);
+	sigprocmask(on ? SIG_BLOCK : SIG_UNBLOCK, &urg, NULL);
+	sigaction(SIGPIPE, &a, NULL);
+	keep_signals();
 }
 
 static inline double seconds_now(void)
@@ -400,16 +389,6 @@ static inline void expect_said(const struct facts *s, int i, const char *why)
 	if (h->got != 0 || !h->called)
 		expect(false, why, "connection_send returns 0", "%s",
 		       result_text(h));
-}
-
-static inline void expect_signals(const struct facts *s)
-{
-	expect(s->number[3] == 0, "What its caller had arranged for a signal "
-	       "is not what it was.", "the same handler for SIGPIPE as before",
-	       "another one");
-	expect(s->number[4] == 0, "A function changed which signals its "
-	       "caller gets.", "the caller's signal mask is what it was",
-	       "%d signals are blocked, or not any more", s->number[4]);
 }
 
 /* A call failed, and errno is one of two. */

@@ -823,7 +823,7 @@ static void check_interrupted(void)
 
 /* number[worker]: how many signals are blocked there, or not, in another way
  * than for the caller, who has blocked one of them. */
-static int look_at_signals(int worker, void *arg)
+static int look_at_the_mask(int worker, void *arg)
 {
 	sigset_t mask;
 
@@ -845,7 +845,7 @@ static void run_with_mask(void *arg)
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGUSR2);
 	sigprocmask(SIG_SETMASK, &mask, NULL);
-	run_workers(3, look_at_signals);
+	run_workers(3, look_at_the_mask);
 	sigprocmask(SIG_UNBLOCK, &mask, NULL);
 	semaphore_destroy(sem);
 }

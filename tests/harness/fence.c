@@ -495,6 +495,10 @@ void expect_clean(const char *why)
 		      "any more.";
 	else if (why == NULL && strstr(left, "still open"))
 		why = "Something you opened is never closed.";
+	else if (why == NULL && (strstr(left, "another action for") ||
+				 strstr(left, "blocked")))
+		why = "What a signal does, and which are blocked, is the "
+		      "caller's to decide: leave it, or put it back as it was.";
 	else if (why == NULL)
 		why = "Your function left a trace in the process that called "
 		      "it, or in the system.";

@@ -126,12 +126,21 @@ struct fence_end fence_try(const struct fence *f);
  * expect_clean - fail the check if the last fence left anything behind when
  * its scenario returned: children nobody waited for, processes still
  * running, descriptors, objects in /dev/shm, System V objects, files in
- * TMPDIR, signal handlers or blocked signals. The message says which, and
+ * TMPDIR, actions for signals or blocked signals. The message says which, and
  * where in the student's file it was made.
  *
  * why: for all of them; NULL = a sentence for each kind.
  */
 void expect_clean(const char *why);
+
+/*
+ * In a process of the scenario that has set some signals of its own: they must
+ * stay as they are now, there and in those that it starts. At the end the
+ * fence is looked at anyway; look_at_signals() looks earlier, and elsewhere.
+ * when: " after start", for the message.
+ */
+void keep_signals(void);
+void look_at_signals(const char *when);
 
 /* In the scenario: the fence's own pid, also asked from its descendants. */
 pid_t fence_pid(void);

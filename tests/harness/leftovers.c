@@ -14,8 +14,9 @@
 
 static struct {
 	bool open[DESCRIPTORS];
-	struct sigaction action[NSIG];
-	sigset_t mask;
+	struct sigaction actions[NSIG];
+	sigset_t blocked;
+	bool told;		/* something about them */
 	char shm[1024], tmp[1024];
 	int ipc;
 } before;
@@ -92,9 +93,7 @@ static void which_are_open(bool *open)
 void leftovers_before(void)
 {
 	which_are_open(before.open);
-	for (int s = 1; s < NSIG; s++)
-		sigaction(s, NULL, &before.action[s]);
-	sigprocmask(SIG_BLOCK, NULL, &before.mask);
+	keep_signals();
 	list_folder("/dev/shm", before.shm, sizeof before.shm);
 	list_folder(getenv("TMPDIR"), before.tmp, sizeof before.tmp);
 	before.ipc = system_v_objects();
@@ -128,23 +127,60 @@ static void look_at_descriptors(void)
 	}
 }
 
-static void look_at_signals(void)
+/* ---- signals ----------------------------------------------------------- */
+
+void keep_signals(void)
+{
+	for (int s = 1; s < NSIG; s++)
+		sigaction(s, NULL, &before.actions[s]);
+	sigprocmask(SIG_BLOCK, NULL, &before.blocked);
+}
+
+static bool same_set(const sigset_t *a, const sigset_t *b)
+{
+	for (int s = 1; s < NSIG; s++)
+		if (sigismember(a, s) != sigismember(b, s))
+			return false;
+	return true;
+}
+
+/* Flags and mask of what is not handled mean nothing, but for children. */
+static bool same_action(const struct sigaction *a, const struct sigaction *b)
+{
+	const int any = SA_NOCLDSTOP | SA_NOCLDWAIT,
+		  handled = any | SA_NODEFER | SA_ONSTACK | SA_RESETHAND |
+			    SA_RESTART | SA_SIGINFO;
+	bool is_handled = a->sa_handler != SIG_DFL && a->sa_handler != SIG_IGN;
+
+	return a->sa_handler == b->sa_handler &&
+	       ((a->sa_flags ^ b->sa_flags) & (is_handled ? handled : any))
+	       == 0 && (!is_handled || same_set(&a->sa_mask, &b->sa_mask));
+}
+
+/* The first that is found is enough. */
+void look_at_signals(const char *when)
 {
 	struct sigaction now;
-	sigset_t mask;
+	sigset_t blocked;
 
-	for (int s = 1; s < NSIG; s++)
-		if (sigaction(s, NULL, &now) == 0 &&
-		    now.sa_handler != before.action[s].sa_handler)
-			left_behind(NULL, "another handler for %s",
-				    strsignal(s));
-	sigprocmask(SIG_BLOCK, NULL, &mask);
-	for (int s = 1; s < NSIG; s++)
-		if (sigismember(&mask, s) != sigismember(&before.mask, s))
-			left_behind(NULL, "%s is %s", strsignal(s),
-				    sigismember(&mask, s) ? "blocked"
-							  : "unblocked");
+	sigprocmask(SIG_BLOCK, NULL, &blocked);
+	for (int s = 1; s < NSIG && !before.told; s++) {
+		if (sigismember(&blocked, s) !=
+		    sigismember(&before.blocked, s))
+			left_behind(NULL, "%s is %s%s", strsignal(s),
+				    sigismember(&blocked, s) ? "blocked" :
+				    "unblocked", when);
+		else if (sigaction(s, NULL, &now) == 0 &&
+			 !same_action(&now, &before.actions[s]))
+			left_behind(NULL, "another action for %s%s",
+				    strsignal(s), when);
+		else
+			continue;
+		before.told = true;
+	}
 }
+
+/* ---- the system -------------------------------------------------------- */
 
 /* Names in folder that are not in the list made before. */
 static void look_at_folder(const char *folder, const char *old)
@@ -207,7 +243,7 @@ void leftovers_after(void)
 {
 	look_at_children();
 	look_at_descriptors();
-	look_at_signals();
+	look_at_signals("");
 	leftovers_files();
 }
 

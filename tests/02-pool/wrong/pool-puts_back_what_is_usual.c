@@ -1,7 +1,7 @@
 /*
  * misconception: when you are through, a signal does again what it usually does
  * rejected by:   what the caller does about signals stays
- * message:       put back what you found, not what is usual
+ * message:       What a signal does, and which are blocked, is the caller's to decide
  */
 #include "pool.h"
 

@@ -1,7 +1,7 @@
 /*
  * misconception: signals stay blocked when nothing was got
  * rejected by:   nothing is printed, and no signal blocked
- * message:       A function changed which signals its caller gets
+ * message:       What a signal does, and which are blocked, is the caller's to decide
  */
 #include "queue.h"
 

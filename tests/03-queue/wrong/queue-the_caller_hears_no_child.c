@@ -1,7 +1,7 @@
 /*
  * misconception: what the caller does when a child ends is changed, and stays so
  * rejected by:   the caller's own business is done once
- * message:       A function changed which signals its caller gets
+ * message:       What a signal does, and which are blocked, is the caller's to decide
  */
 #include "queue.h"
 

@@ -1,7 +1,7 @@
 /*
  * misconception: SIGPIPE is ignored, and then whatever is the default
  * rejected by:   sending to nobody is an error
- * message:       What its caller had arranged for a signal is not what it
+ * message:       What a signal does, and which are blocked, is the caller's to decide
  */
 #include "connection.h"
 

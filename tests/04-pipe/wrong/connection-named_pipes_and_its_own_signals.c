@@ -1,7 +1,7 @@
 /*
  * misconception: the setting for SIGPIPE is the library's
  * rejected by:   who has met at a name sees the other side go
- * message:       What its caller had arranged for a signal is not what it was
+ * message:       What a signal does, and which are blocked, is the caller's to decide
  */
 #include "connection.h"
 

@@ -1,7 +1,7 @@
 /*
  * misconception: the mask goes back by itself
  * rejected by:   who has met at a name sees the other side go
- * message:       A function changed which signals its caller gets
+ * message:       What a signal does, and which are blocked, is the caller's to decide
  */
 #include "connection.h"
 

@@ -1,7 +1,7 @@
 /*
  * misconception: SIGPIPE is blocked, and afterwards no signal at all
  * rejected by:   sending to nobody is an error
- * message:       A function changed which signals its caller gets
+ * message:       What a signal does, and which are blocked, is the caller's to decide
  */
 #include "connection.h"
 

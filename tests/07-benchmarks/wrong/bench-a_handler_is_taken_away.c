@@ -1,7 +1,7 @@
 /*
  * misconception: who sets a signal to its default changes nothing
  * rejected by:   nothing is printed, and no exit handler runs
- * message:       A function changed what happens when a signal comes to its
+ * message:       What a signal does, and which are blocked, is the caller's to decide
  */
 #include "bench.h"
 

@@ -51,6 +51,57 @@ static void orphan(void) { clean_after(bad_leaves_a_running_child); }
 static void nothing(void) { }
 static void clean(void) { clean_after(nothing); }
 
+/* ---- signals of the caller ------------------------------------------------------- */
+
+static void handle(int sig) { (void)sig; }
+
+static void handle_usr1(int with)
+{
+	struct sigaction a = { .sa_handler = handle };
+
+	sigaddset(&a.sa_mask, with);
+	sigaction(SIGUSR1, &a, NULL);
+	keep_signals();
+}
+
+static void blocks(void)
+{
+	sigset_t hup;
+
+	sigemptyset(&hup);
+	sigaddset(&hup, SIGHUP);
+	sigprocmask(SIG_BLOCK, &hup, NULL);
+}
+
+static void handles_alone(void)
+{
+	handle_usr1(SIGUSR2);
+	signal(SIGUSR1, signal(SIGUSR1, SIG_IGN));	/* SIGUSR2 is lost */
+}
+
+static void ignores_meanwhile(void)
+{
+	handle_usr1(SIGUSR2);
+	signal(SIGUSR1, SIG_IGN);
+	look_at_signals(" meanwhile");
+	handle_usr1(SIGUSR2);
+}
+
+static void puts_back(void)
+{
+	struct sigaction ignore = { .sa_handler = SIG_IGN }, usr1;
+
+	handle_usr1(SIGUSR2);
+	sigaction(SIGUSR1, &ignore, &usr1);
+	sigaction(SIGUSR1, &usr1, NULL);
+	signal(SIGUSR2, signal(SIGUSR2, SIG_IGN));
+}
+
+static void blocked(void) { clean_after(blocks); }
+static void alone(void) { clean_after(handles_alone); }
+static void meanwhile(void) { clean_after(ignores_meanwhile); }
+static void put_back(void) { clean_after(puts_back); }
+
 /* ---- gates, meetings, peaks ---------------------------------------------------- */
 
 struct order {
@@ -226,6 +277,10 @@ static const struct check checks[] = {
 	{ "fail", "shared memory is left", memory, NULL },
 	{ "fail", "a running process is left", orphan, NULL },
 	{ "pass", "nothing is left", clean, NULL },
+	{ "fail", "a signal is left blocked", blocked, NULL },
+	{ "fail", "an action is put back without its mask", alone, NULL },
+	{ "fail", "an action is another one meanwhile", meanwhile, NULL },
+	{ "pass", "actions are put back", put_back, NULL },
 	{ "pass", "a gate that nobody can open gives up", hopeless_gate, NULL },
 	{ "pass", "a meeting proves presence", meeting, NULL },
 	{ "fail", "one read is not enough under EINTR", interrupted_once, NULL },

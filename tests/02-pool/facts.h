@@ -44,7 +44,7 @@ struct facts {
 	struct outcome map, second;
 	struct gate started, go, measured, over;
 	struct meeting meeting;
-	struct effort idle, busy;
+	struct calm idle, busy;
 	_Atomic int runs[MANY + 8];	/* how often each item was done */
 	_Atomic int all_runs;
 	_Atomic pid_t ran_by[MANY + 8];

@@ -192,62 +192,11 @@ static void be_idle(void *arg)
 	pool_close(p);
 }
 
-/*
- * In 0.15 s. Looking again every millisecond is no model, but harms nobody,
- * and no promise forbids it; looking all the time burns many times more, or
- * would if it got a processor: it is always in the queue for one.
- */
-static bool is_quiet(const struct effort *e)
+/* Looking again every millisecond is no model, but harms nobody, and no
+ * promise forbids it. */
+static struct calm watch_pool(void)
 {
-	bool always_there = e->runnable_ns > 50000000 && e->switches < 5;
-
-	return e->cpu_ns < 5000000 && !always_there;
-}
-
-/* Whoever waits properly is quiet at once; others get many chances. */
-static struct effort quietest(void)
-{
-	struct effort e, sum = {0};
-
-	for (int i = 0; i < 20 && sum.cpu_ns < 300000000; i++) {
-		e = effort_during(0.15);
-		if (is_quiet(&e))
-			return e;
-		sum.cpu_ns += e.cpu_ns;
-		sum.processes++;	/* here: how many times measured */
-	}
-	return sum;
-}
-
-/*
- * Is it ever found asleep? On a busy machine whoever looks all the time, and
- * gives way to others in between, gets little processor time too; but it
- * always wants some.
- */
-static bool ever_sleeps(pid_t pid)
-{
-	char path[64], state = 'R';
-	FILE *f;
-
-	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	for (int i = 0; i < 1000 && state == 'R'; i++) {
-		f = fopen(path, "re");
-		if (f == NULL)
-			return true;		/* it has ended */
-		if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
-			state = 'R';
-		fclose(f);
-		effort_during(0.001);
-	}
-	return state != 'R';
-}
-
-static bool all_sleep(const struct facts *s)
-{
-	for (int i = 0; i < count_pids(s); i++)
-		if (!ever_sleeps(s->pids[i]))
-			return false;
-	return ever_sleeps(fence_pid());
+	return watch_waiting(5000000, 0);
 }
 
 static void measure(void *arg)
@@ -255,37 +204,24 @@ static void measure(void *arg)
 	struct facts *s = arg;
 
 	gate_wait(&s->started);
-	s->busy = quietest();
-	s->number[0] = !all_sleep(s);
+	s->busy = watch_pool();
 	gate_open(&s->go);
 	gate_wait(&s->over);
-	s->idle = quietest();
-	s->number[1] = !all_sleep(s);
+	s->idle = watch_pool();
 	gate_open(&s->measured);
-}
-
-static void expect_quiet(const struct effort *e, bool restless,
-			 const char *when)
-{
-	static const char why[] = "L02-22 Waiting is costing as much as "
-				  "working.";
-	const char *expected = text("next to no processor time %s", when);
-
-	expect(is_quiet(e), why, expected, "%.0f ms of it in %.2f s",
-	       e->cpu_ns / 1e6, 0.15 * e->processes);
-	expect(!restless, why, expected, "somebody who never sleeps");
 }
 
 static void check_quiet(void)
 {
+	static const char why[] = "L02-22 Waiting is costing as much as "
+				  "working.";
 	struct facts *s = shared(sizeof *s);
 
 	fence(&(struct fence){ .scenario = be_idle, .director = measure,
 			       .shared = s, .limit = 60 });
 	expect_created(s);
-	expect_quiet(&s->busy, s->number[0], "while two tasks wait");
-	expect_quiet(&s->idle, s->number[1], "while the pool has nothing to "
-		     "do");
+	expect_calm(&s->busy, why, "while two tasks wait");
+	expect_calm(&s->idle, why, "while the pool has nothing to do");
 }
 
 /* ---- who does what, and when ----------------------------------------- */

@@ -35,7 +35,7 @@ struct facts {
 	_Atomic int signals, early, gave_up, calls;
 	_Atomic int number[NUMBERS];
 	_Atomic int seen[MANY];		/* how often each item was got */
-	struct effort effort;
+	struct calm calm;
 	size_t size;
 	char why[200];		/* what to tell when it cannot end */
 };
@@ -152,6 +152,10 @@ static inline void settle_child(int i)
  * Child i, which settled, looks again and again: by that it has burnt a
  * twentieth of a second. Who sleeps needs hardly a thousandth to get there.
  */
+/* In a span of watch_waiting(): they must not look again and again, not even
+ * every hundredth of a second. */
+enum { MANY_WAKES = 30 };
+
 static inline bool burns_time(int i)
 {
 	int64_t cpu;

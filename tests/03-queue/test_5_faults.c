@@ -1,19 +1,6 @@
 /* What a queue leaves behind, and what it does when the system refuses. */
 #include "facts.h"
 
-static int count_mappings(void)
-{
-	static char line[4096];
-	FILE *maps = fopen("/proc/self/maps", "re");
-	int n = 0;
-
-	while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
-		n++;
-	if (maps != NULL)
-		fclose(maps);
-	return n;
-}
-
 /* ---- what is left behind ----------------------------------------------------- */
 
 #define WHY_MAPPED "Memory that was mapped is never given back."
@@ -32,7 +19,7 @@ static void many(void *arg)
 
 	for (int i = 0; i < CYCLES; i++) {
 		if (i == 4)
-			s->number[0] = count_mappings();
+			s->number[0] = count_mappings("");
 		if (!create(s, i % 2 ? SEVERAL_PAGES : 1 + (size_t)i % 5,
 			    sizeof(int)))
 			return;
@@ -45,7 +32,7 @@ static void many(void *arg)
 		queue_destroy(queue);
 		s->number[2]++;
 	}
-	s->number[1] = count_mappings();
+	s->number[1] = count_mappings("");
 }
 
 static void check_many(void)
@@ -268,10 +255,10 @@ static void run_often(void *arg)
 
 	for (int i = 0; i < RUNS; i++) {
 		if (i == 4)
-			s->number[10] = count_mappings();
+			s->number[10] = count_mappings("");
 		try_run(s);
 	}
-	s->number[11] = count_mappings();
+	s->number[11] = count_mappings("");
 }
 
 static void check_run_clean(void)

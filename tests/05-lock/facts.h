@@ -43,7 +43,7 @@ struct facts {
 	_Atomic int number[16];
 	_Atomic long longs[16];
 	double took, limits[CHILDREN];
-	struct effort effort;
+	struct calm calm;
 };
 
 /* Set before the first fork of a scenario: its children have them too. */

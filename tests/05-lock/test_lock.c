@@ -378,58 +378,15 @@ static void be_idle(void *arg)
 	collect(s->pids[4]);
 }
 
-/*
- * In 0.15 s, all three. Looking again every millisecond is no model, but
- * harms nobody, and no promise forbids it; looking all the time burns many
- * times more, or would if it got a processor.
- */
-static bool is_quiet(const struct effort *e)
-{
-	bool always_there = e->runnable_ns > 50000000 && e->switches < 5;
-
-	return e->cpu_ns < 15000000 && !always_there;
-}
-
-/* Whoever waits properly is quiet at once; others get many chances. */
-static struct effort quietest(void)
-{
-	struct effort e, sum = {0};
-
-	for (int i = 0; i < 20 && sum.cpu_ns < 300000000; i++) {
-		e = effort_during(0.15);
-		if (is_quiet(&e))
-			return e;
-		sum.cpu_ns += e.cpu_ns;
-		sum.processes++;	/* here: how many times measured */
-	}
-	return sum;
-}
-
-/* Who looks all the time, and gives way to others in between, may get little
- * processor time too; but it always wants some. */
-static bool ever_sleeps(pid_t pid)
-{
-	int64_t cpu;
-
-	for (int i = 0; i < 1000; i++) {
-		if (look_at(pid, pid, &cpu) != 'R')
-			return true;
-		effort_during(0.001);
-	}
-	return false;
-}
-
 static void measure(void *arg)
 {
 	struct facts *s = arg;
 
 	gate_wait(&s->held);
 	settle_all(s);
-	s->effort = quietest();
-	for (int i = 1; i <= 3; i++) {
-		s->number[0] += !ever_sleeps(s->pids[i]);
+	s->calm = watch_waiting(15000000, 0);
+	for (int i = 1; i <= 3; i++)
 		kill(s->pids[i], SIGKILL);
-	}
 }
 
 static void check_quiet(void)
@@ -439,11 +396,7 @@ static void check_quiet(void)
 	fence(&(struct fence){ .scenario = be_idle, .director = measure,
 			       .shared = s, .limit = 60 });
 	expect_created(s);
-	expect(is_quiet(&s->effort), WHY_17, "next to no processor time while "
-	       "three processes wait", "%.0f ms of it in %.2f s",
-	       s->effort.cpu_ns / 1e6, 0.15 * s->effort.processes);
-	expect(s->number[0] == 0, WHY_17, "who waits sleeps",
-	       "%d of 3 never do", s->number[0]);
+	expect_calm(&s->calm, WHY_17, "while three processes wait");
 }
 
 /* ---- only one -------------------------------------------------------- */

@@ -2,20 +2,6 @@
  * refuses. */
 #include "facts.h"
 
-/* All, or only those whose line has this in it. */
-static int count_mappings(const char *kind)
-{
-	static char line[4096];
-	FILE *maps = fopen("/proc/self/maps", "re");
-	int n = 0;
-
-	while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
-		n += strstr(line, kind) != NULL;
-	if (maps != NULL)
-		fclose(maps);
-	return n;
-}
-
 /* ---- what is left behind ---------------------------------------------- */
 
 static int use_both(void)

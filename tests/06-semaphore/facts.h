@@ -53,7 +53,7 @@ struct facts {
 	int runs;		/* so many have returned */
 	_Atomic int number[80];
 	double took, limits[CHILDREN];
-	struct effort effort;
+	struct calm calm;
 };
 
 /* Set before the first fork of a scenario: its children have them too. */

@@ -394,48 +394,6 @@ static void be_idle(void *arg)
 	semaphore_destroy(sem);
 }
 
-/*
- * In 0.15 s, all of them. Looking again every millisecond is no model, but
- * harms nobody; looking all the time burns many times more, or would if it
- * got a processor.
- */
-static bool is_quiet(const struct effort *e)
-{
-	bool always_there = e->runnable_ns > 50000000 && e->switches < 5;
-
-	return e->cpu_ns < 15000000 && !always_there;
-}
-
-/* Whoever waits properly is quiet at once; others get many chances. */
-static struct effort quietest(void)
-{
-	struct effort e, sum = {0};
-
-	for (int i = 0; i < 20 && sum.cpu_ns < 150000000; i++) {
-		e = effort_during(0.15);
-		if (is_quiet(&e))
-			return e;
-		sum.cpu_ns += e.cpu_ns;
-		sum.processes++;	/* here: how many times measured */
-	}
-	return sum;
-}
-
-/* Who looks all the time, and gives way to others in between, may get little
- * processor time too; but it always wants some. */
-static bool ever_sleeps(pid_t pid)
-{
-	const struct timespec ms = { .tv_nsec = 1000000 };
-	int64_t cpu;
-
-	for (int i = 0; i < 1000; i++) {
-		if (look_at(pid, pid, &cpu) != 'R')
-			return true;
-		syscall(SYS_nanosleep, &ms, NULL);
-	}
-	return false;
-}
-
 /* Whoever waits in its own way must be quiet: for ever, with a limit, in
  * semaphore_with, and with limits that are hard to get right. */
 enum { WITH = 3 };
@@ -496,11 +454,8 @@ static void measure(void *arg)
 
 	gate_wait(&s->held);
 	settle_all(s);
-	s->effort = quietest();
+	s->calm = watch_waiting(15000000, 0);
 	s->number[2] = busy_one(s);
-	for (int i = 1; i < CHILDREN; i++)
-		s->number[0] += is_quiet(&s->effort) &&
-				!ever_sleeps(s->pids[i]);
 	gate_open(&s->go);
 	settle_each(s->pids, CHILDREN);
 	for (int i = 1; i < CHILDREN; i++)
@@ -519,14 +474,11 @@ static void check_quiet(void)
 			       .shared = s, .limit = 60 });
 	expect_created(s);
 	busy = s->number[2];
-	expect(is_quiet(&s->effort), busy ? quiet[busy].why : WHY_11,
-	       text("next to no processor time while others wait%s",
-		    busy == 0 || busy == WITH ? "" :
-		    text(", one with a limit of %.13g s", quiet[busy].limit)),
-	       "%.0f ms of it in %.2f s",
-	       s->effort.cpu_ns / 1e6, 0.15 * s->effort.processes);
-	expect(s->number[0] == 0, WHY_11, "who waits sleeps",
-	       "%d of %d never do", s->number[0], CHILDREN - 1);
+	expect_calm(&s->calm, busy ? quiet[busy].why : WHY_11,
+		    text("while others wait%s",
+			 busy == 0 || busy == WITH ? "" :
+			 text(", one with a limit of %.13g s",
+			      quiet[busy].limit)));
 }
 
 /* The same, for what is told about it. */

@@ -233,8 +233,29 @@ struct effort effort(void);
 /* What they use during so many seconds from now on. */
 struct effort effort_during(double seconds);
 
-/* Descriptors open in this process. */
+/*
+ * What they use while they only wait, in spans of 0.15 s. Whoever waits
+ * properly is quiet in the first one; others get many chances. Who looks all
+ * the time, and gives way to others in between, may get little processor time
+ * on a busy machine; but it always wants some, and is never found asleep.
+ *
+ * cpu_ns, wakes: less than that is quiet, of all together in one span, in
+ *                which who looks again each millisecond wakes 150 times;
+ *                wakes 0 = as often as they like
+ */
+struct calm {
+	bool quiet;
+	int restless;		/* so many are never found asleep */
+	double seconds;		/* how long they were looked at ... */
+	int64_t cpu_ns, wakes;	/* ... and what they used in that time */
+};
+struct calm watch_waiting(int64_t cpu_ns, int64_t wakes);
+void expect_calm(const struct calm *c, const char *why, const char *when);
+
+/* Open in this process; mapped into it ("rw-s": whose line has that in it,
+ * see proc(5); "" = all). */
 int open_descriptors(void);
+int count_mappings(const char *kind);
 
 /*
  * In the scenario: from now on what this process, and whoever it starts,

@@ -162,6 +162,21 @@ static inline bool make_pair(struct facts *s, bool duplex)
 	return s->made == 0;
 }
 
+/* The same; mine is the end that sends where only one of them does. */
+static inline bool make_pair_to_send(struct facts *s, bool duplex)
+{
+	struct connection receives;
+
+	if (!make_pair(s, duplex))
+		return false;
+	receives = mine;
+	if (!duplex) {
+		mine = theirs;
+		theirs = receives;
+	}
+	return true;
+}
+
 /* A process that has one end: theirs. We have mine. */
 static inline pid_t partner(void (*run)(void))
 {

@@ -134,14 +134,8 @@ static void write_letter(void *arg)
 {
 	struct facts *s = arg;
 
-	if (!make_pair(s, s->number[15]))
+	if (!make_pair_to_send(s, s->number[15]))
 		return;
-	if (!s->number[15]) {
-		struct connection c = mine;
-
-		mine = theirs;
-		theirs = c;
-	}
 	partner(read_letter);
 	strcpy(letter, "a new letter, and nobody had it..");
 	errno = 0;

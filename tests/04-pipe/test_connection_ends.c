@@ -536,14 +536,8 @@ static void deserted(void *arg)
 {
 	struct facts *s = arg;
 
-	if (!make_pair(s, s->number[15]))
+	if (!make_pair_to_send(s, s->number[15]))
 		return;
-	if (!s->number[15]) {
-		struct connection c = mine;
-
-		mine = theirs;
-		theirs = c;
-	}
 	partner(listen_a_little);
 	gate_wait(&s->ready[0]);
 	gate_open(&s->ready[1]);
@@ -1007,14 +1001,8 @@ static void be_disturbed(void *arg)
 {
 	struct facts *s = arg;
 
-	if (!make_pair(s, s->number[15]))
+	if (!make_pair_to_send(s, s->number[15]))
 		return;
-	if (!s->number[15]) {		/* one way: the child receives */
-		struct connection c = mine;
-
-		mine = theirs;
-		theirs = c;
-	}
 	partner(wait_in_recv);
 	be_interruptible();
 	gate_wait(&s->ready[1]);

@@ -220,6 +220,21 @@ static inline void passer(int i)
 	facts->early += !gate_is_open(&facts->go);
 }
 
+/* One lets go of the lock, and the other one gets it. */
+static inline void hand_over(void *arg)
+{
+	struct facts *s = arg;
+
+	if (!create(s))
+		return;
+	child(0, holder);
+	child(1, passer);
+	gate_open(&s->forked);
+	collect(s->pids[0]);
+	collect(s->pids[1]);
+	destroy();
+}
+
 /* ---- in the director ---------------------------------------------------- */
 
 /* All but the holder, child 0, have asked and wait, or have ended. */

@@ -512,20 +512,6 @@ static void check_value_excludes(void)
 
 /* ---- handing over ---------------------------------------------------- */
 
-static void hand_over(void *arg)
-{
-	struct facts *s = arg;
-
-	if (!create(s))
-		return;
-	child(0, holder);
-	child(1, passer);
-	gate_open(&s->forked);
-	collect(s->pids[0]);
-	collect(s->pids[1]);
-	destroy();
-}
-
 static void check_hands_over(enum way way)
 {
 	struct facts *s = shared(sizeof *s);

@@ -368,20 +368,6 @@ static void check_no_process(void)
 
 /* ---- interruptions -------------------------------------------------------- */
 
-static void hand_over(void *arg)
-{
-	struct facts *s = arg;
-
-	if (!create(s))
-		return;
-	child(0, holder);
-	child(1, passer);
-	gate_open(&s->forked);
-	collect(s->pids[0]);
-	collect(s->pids[1]);
-	destroy();
-}
-
 static const char why_interrupted[] = "A wait that was interrupted is not "
 				      "over, and was taken for it.";
 static enum way swept;

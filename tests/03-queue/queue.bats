@@ -99,8 +99,7 @@ alike() { sort <<<"$output" | sed 's/^Consumer [0-9]*/Consumer N/' | sort; }
 
 @test "a run that is killed with all it started leaves nothing behind" {
 	# shellcheck disable=SC2016
-	script 'set -m
-		prodcons --items 1000000000 >/dev/null & parent=$!
+	script 'prodcons --items 1000000000 >/dev/null & parent=$!
 		until_started $parent 2
 		kill_all $parent
 		prodcons --items 30'
@@ -109,8 +108,7 @@ alike() { sort <<<"$output" | sed 's/^Consumer [0-9]*/Consumer N/' | sort; }
 
 @test "two runs at the same time do not meet" {
 	# shellcheck disable=SC2016
-	script 'set -m
-		prodcons --items 1000000000 >/dev/null & parent=$!
+	script 'prodcons --items 1000000000 >/dev/null & parent=$!
 		until_started $parent 2
 		prodcons --items 100 --consumers 2
 		status=$?

@@ -77,8 +77,7 @@ expect_total() {	# TOTAL WHY
 
 @test "a run that is killed with all it started leaves nothing behind" {
 	# shellcheck disable=SC2016
-	local killed='set -m
-		counter --increments 1000000000 >/dev/null & parent=$!
+	local killed='counter --increments 1000000000 >/dev/null & parent=$!
 		until_started $parent 4
 		kill_all $parent'
 	script "$killed; true"
@@ -91,8 +90,7 @@ expect_total() {	# TOTAL WHY
 
 @test "two runs at the same time do not meet" {
 	# shellcheck disable=SC2016
-	script 'set -m
-		counter --increments 1000000000 >/dev/null & parent=$!
+	script 'counter --increments 1000000000 >/dev/null & parent=$!
 		until_started $parent 4
 		counter --increments 5000
 		status=$?

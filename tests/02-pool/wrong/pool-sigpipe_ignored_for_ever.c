@@ -1,7 +1,7 @@
 /*
  * misconception: T-SIGIGN the pool leaves SIGPIPE ignored in the process that uses it
  * rejected by:   a closed pool has no workers left
- * message:       Your function left a trace
+ * message:       What a signal does, and which are blocked, is the caller's to decide
  */
 #include "pool.h"
 

@@ -1,7 +1,7 @@
 /*
  * misconception: a signal handler of its own stays behind
  * rejected by:   each worker is once in the room
- * message:       left a trace in the process
+ * message:       What a signal does, and which are blocked, is the caller's to decide
  */
 #include "semaphores.h"
 

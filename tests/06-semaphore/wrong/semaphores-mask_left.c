@@ -1,7 +1,7 @@
 /*
  * misconception: signals stay blocked when a run has failed
  * rejected by:   a room that fails keeps no place
- * message:       left a trace in the process
+ * message:       What a signal does, and which are blocked, is the caller's to decide
  */
 #include "semaphores.h"
 

@@ -1,7 +1,7 @@
 /*
  * misconception: signals stay blocked when the first fork has failed
  * rejected by:   a worker that cannot be started is reported
- * message:       left a trace in the process
+ * message:       What a signal does, and which are blocked, is the caller's to decide
  */
 #include "semaphores.h"
 

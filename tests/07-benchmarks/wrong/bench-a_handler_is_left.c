@@ -1,7 +1,7 @@
 /*
  * misconception: SIGCHLD can be had for oneself
  * rejected by:   processes do each item once
- * message:       Your function left a trace in the process that called it, or
+ * message:       What a signal does, and which are blocked, is the caller's to decide
  */
 #include "bench.h"
 

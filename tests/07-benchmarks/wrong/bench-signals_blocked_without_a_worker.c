@@ -1,7 +1,7 @@
 /*
  * misconception: when it fails there is nothing to be undone
  * rejected by:   a process that cannot be started is told
- * message:       Your function left a trace in the process that called it, or
+ * message:       What a signal does, and which are blocked, is the caller's to decide
  */
 #include "bench.h"
 

@@ -338,7 +338,7 @@ static void expect_parting(const struct facts *s)
 	for (int i = 4; i < 6; i++)
 		expect_failed(&s->said[10 * stays + i], "connection_send",
 			      EPIPE, ECONNRESET, WHY_KILLED);
-	expect_clean(NULL);
+	expect_signals();
 }
 
 static void expect_met(const struct facts *s)

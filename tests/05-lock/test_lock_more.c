@@ -181,7 +181,7 @@ static void check_silence(void)
 	fence(&(struct fence){ .scenario = in_silence, .shared = s });
 	expect_created(s);
 	expect_silence(s->number[0]);
-	expect_clean(NULL);
+	expect_signals();
 }
 
 /* ---- large numbers ----------------------------------------------------------- */

@@ -846,7 +846,7 @@ static void check_silence(void)
 	       "by what it returns, and to nobody else; nor does a worker say "
 	       "what its caller was about to say.", "nothing else is "
 	       "printed", "%d bytes more on stdout or stderr", s->number[0]);
-	expect_clean(NULL);
+	expect_signals();
 }
 
 #define FUNCTION(name, run, of) \

@@ -481,6 +481,20 @@ void fence(const struct fence *f)
 		fail_end(f, end);
 }
 
+static const char why_signals[] = "What a signal does, and which are blocked, "
+	"is the caller's to decide: leave it, or put it back as it was.";
+
+static bool is_about_signals(const char *left)
+{
+	return strstr(left, "another action for") || strstr(left, "blocked");
+}
+
+void expect_signals(void)
+{
+	if (is_about_signals(board->left))
+		expect_clean(why_signals);
+}
+
 void expect_clean(const char *why)
 {
 	const char *left = board->left;
@@ -495,10 +509,8 @@ void expect_clean(const char *why)
 		      "any more.";
 	else if (why == NULL && strstr(left, "still open"))
 		why = "Something you opened is never closed.";
-	else if (why == NULL && (strstr(left, "another action for") ||
-				 strstr(left, "blocked")))
-		why = "What a signal does, and which are blocked, is the "
-		      "caller's to decide: leave it, or put it back as it was.";
+	else if (why == NULL && is_about_signals(left))
+		why = why_signals;
 	else if (why == NULL)
 		why = "Your function left a trace in the process that called "
 		      "it, or in the system.";

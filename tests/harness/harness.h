@@ -132,6 +132,7 @@ struct fence_end fence_try(const struct fence *f);
  * why: for all of them; NULL = a sentence for each kind.
  */
 void expect_clean(const char *why);
+void expect_signals(void);	/* only what is done about signals */
 
 /*
  * In a process of the scenario that has set some signals of its own: they must

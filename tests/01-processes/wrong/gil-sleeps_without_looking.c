@@ -51,21 +51,21 @@ void gil_destroy(struct gil *g)
 	pthread_mutex_destroy(&g->mutex);
 	free(g);
 }
+
 static void acquire(struct gil *g)
 {
-	while (atomic_exchange(&g->taken, true)) {
-		pthread_mutex_lock(&g->mutex);
+	if (!atomic_exchange(&g->taken, true))
+		return;
+	pthread_mutex_lock(&g->mutex);
+	while (atomic_exchange(&g->taken, true))
 		pthread_cond_wait(&g->changed, &g->mutex);
-		pthread_mutex_unlock(&g->mutex);
-	}
+	pthread_mutex_unlock(&g->mutex);
 }
 
 static void release(struct gil *g)
 {
 	atomic_store(&g->taken, false);
-	pthread_mutex_lock(&g->mutex);
 	pthread_cond_broadcast(&g->changed);
-	pthread_mutex_unlock(&g->mutex);
 }
 
 static void *run_thread(void *worker)

@@ -1,5 +1,5 @@
 /*
- * misconception: a wake-up is kept for who comes to sleep a moment later
+ * misconception: who wakes others needs no mutex: a wake-up is kept for who comes to sleep a moment later
  * rejected by:   threads compute one at a time, whatever the order
  * message:       woken before it slept
  */

@@ -70,7 +70,7 @@ static void use_with_signals(void *arg)
 	set_signals(s->number[7]);
 	setitimer(ITIMER_REAL, &timer, NULL);
 	keep_signals();
-	for (int k = 3; k <= 4; k++) {
+	for (int k = 0; k < 2; k++) {
 		p = create(s, 2);
 		look_at_signals(" after pool_create");
 		if (p == NULL)
@@ -79,9 +79,9 @@ static void use_with_signals(void *arg)
 		look_at_signals(" after pool_map");
 		apply_one(p);
 		look_at_signals(" after pool_apply");
-		end_pool(p, k == 4);
+		end_pool(p, k == 1);
 		still_alone("pool_close");
-		look_at_signals(k == 4 ? " after pool_terminate" :
+		look_at_signals(k == 1 ? " after pool_terminate" :
 				" after pool_close");
 	}
 	getitimer(ITIMER_REAL, &timer);

@@ -154,7 +154,7 @@ static inline void settle_child(int i)
  */
 /* In a span of watch_waiting(): they must not look again and again, not even
  * every hundredth of a second. */
-enum { MANY_WAKES = 30 };
+enum { MANY_WAKES = 22 };
 
 static inline bool burns_time(int i)
 {
